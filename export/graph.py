@@ -1,0 +1,77 @@
+"""Small pieces of ONNX graph surgery that both exporters of networks use.
+
+Every network of the repository takes ``IMAGES`` UINT8 [n, h, w, 3] RGB and answers, beside its own outputs,
+with ``RECORD`` INT32 [n, 8]: the sha256 of the ``weights.safetensors`` that it was built from, as eight big-endian
+32-bit integers. A verdict can so name the version that really ran, in every backend.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save
+
+OPSET = 20
+IR_VERSION = 10
+
+
+def half_rounded(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The float32 values that survive a round trip through float16 (what ``weights.safetensors`` holds)."""
+    rounded = array.astype(np.float16).astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise ValueError("a weight does not fit into half precision")
+    return rounded
+
+
+def safetensors_bytes(weights: Mapping[str, npt.NDArray[np.float32]]) -> bytes:
+    """Serialise weights in half precision, in the order of their names, so that equal weights give equal bytes."""
+    return save({name: np.ascontiguousarray(weights[name].astype(np.float16)) for name in sorted(weights)})
+
+
+def record_words(weights: bytes) -> npt.NDArray[np.int32]:
+    """sha256 of a ``weights.safetensors`` file as eight big-endian int32 words, shape [8]."""
+    return np.frombuffer(hashlib.sha256(weights).digest(), dtype=">i4").astype(np.int32)
+
+
+def add_record_output(model: onnx.ModelProto, words: npt.NDArray[np.int32], batched: str = "IMAGES") -> None:
+    """Append the output ``RECORD`` [n, 8] to the graph, where n is the first dimension of the input ``batched``."""
+    if words.shape != (8,):
+        raise ValueError(f"a record has 8 words, got shape {words.shape}")
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(words.reshape(1, 8), "record_words"))
+    graph.initializer.append(numpy_helper.from_array(np.array([8], dtype=np.int64), "record_width"))
+    graph.node.extend(
+        [
+            helper.make_node("Shape", [batched], ["record_batch"], name="record_batch", start=0, end=1),
+            helper.make_node("Concat", ["record_batch", "record_width"], ["record_shape"], name="record_shape", axis=0),
+            helper.make_node("Expand", ["record_words", "record_shape"], ["RECORD"], name="record"),
+        ]
+    )
+    graph.output.append(helper.make_tensor_value_info("RECORD", TensorProto.INT32, ["n", 8]))
+
+
+def rename_value(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Rename one tensor of a graph wherever it is produced, consumed or declared."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name == old:
+                    names[position] = new
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.name == old:
+            value.name = new
+    for tensor in graph.initializer:
+        if tensor.name == old:
+            tensor.name = new
+
+
+def write_bytes(path: Path, content: bytes) -> str:
+    """Write a file and return its sha256 in hexadecimal."""
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
