@@ -1,0 +1,20 @@
+"""What DeepScan accepts, in one place. The gateway and the pipeline enforce the same numbers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_IMAGE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of one encoded picture."""
+MAX_IMAGE_PIXELS: Final = 64 * 1000 * 1000
+"""Pixels of one picture, read from its header before anything is decoded."""
+MIN_IMAGE_SIDE: Final = 16
+"""Pixels; a smaller picture cannot hold a face that could be judged."""
+MAX_IMAGE_SIDE: Final = 20_000
+"""Pixels of one side, so that a strip of 1 x 64,000,000 is refused too."""
+MAX_FACES: Final = 64
+"""Faces judged in one picture, the largest first; the verdict says when some were left out."""
+MAX_BATCH_FILES: Final = 64
+"""Files of one ``batch-predict`` request."""
+MAX_OPTIONS_BYTES: Final = 4096
+"""Bytes of the JSON options of one request."""

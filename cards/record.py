@@ -1,0 +1,139 @@
+"""The version record: measured facts of one model version, ``<model>/<version>/record.json``.
+
+Commands write it; nobody edits it by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from cards.card import Precision, Strict
+
+
+class DataSource(Strict):
+    """One source of training data."""
+
+    source: str
+    label: str
+    items: int
+    licence: str
+    commercial: bool
+    generator: str = ""
+
+
+class Calibration(Strict):
+    """Platt scaling of a network's raw logit: ``log-odds = slope * logit + intercept``."""
+
+    slope: float = Field(gt=0)
+    intercept: float
+    fitted_on: str
+    """What it was fitted on, in a sentence: which folds, how many items."""
+    items: int
+    ece: float | None = None
+    """Expected calibration error on the same items, 15 equal-mass bins."""
+
+    def log_odds(self, logit: float) -> float:
+        """Calibrated log-odds of a raw logit."""
+        return self.slope * logit + self.intercept
+
+
+class OperatingPoint(Strict):
+    """A threshold on the calibrated probability with what it does on the data it was fitted on."""
+
+    target_fpr: float
+    threshold: float = Field(ge=0, le=1)
+    fpr: float
+    tpr: float
+
+
+class GroupResult(Strict):
+    """Measured quality on one group of items, with 95 % bootstrap intervals."""
+
+    group: str
+    real: int
+    fake: int
+    unscored: int = 0
+    auc: float | None = None
+    auc_low: float | None = None
+    auc_high: float | None = None
+    eer: float | None = None
+    tpr_at_fpr_1: float | None = None
+    tpr_at_fpr_5: float | None = None
+    false_positive_rate: float | None = None
+    """Share of the reals labelled ``fake`` at the default operating point."""
+    inconclusive_rate: float | None = None
+
+
+class PrecisionResult(Strict):
+    """How a lower precision compares with FP32, and whether it may be served."""
+
+    max_abs_error: float | None = None
+    auc_drop: float | None = None
+    flip_rate: float | None = None
+    speed_ratio: float | None = None
+    """FP32 time divided by this precision's time, same machine, same run, one thread."""
+    passed: bool
+    note: str = ""
+
+
+class Fusion(Strict):
+    """How a verdict model turns members' calibrated log-odds into one probability and a label."""
+
+    members: dict[str, str]
+    """Member model: sha256 of the record that this was fitted with."""
+    weights: dict[str, float]
+    bias: float = 0.0
+    refits: tuple[tuple[float, float], ...]
+    """Bootstrap refits (slope, intercept) on the fused log-odds, for the interval."""
+    real_quantiles: tuple[float, ...]
+    """Evenly spaced quantiles (0 to 1) of the fused log-odds of single real faces, for many faces."""
+    operating_points: dict[str, OperatingPoint]
+    default_operating_point: str
+    abstain_below: float = 0.0
+    """Half-width in probability of the band around the threshold where the label is inconclusive."""
+    fitted_on: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Fusion:
+        if set(self.members) != set(self.weights):
+            raise ValueError("members and weights name different models")
+        if self.default_operating_point not in self.operating_points:
+            raise ValueError(f"no operating point {self.default_operating_point!r}")
+        if list(self.real_quantiles) != sorted(self.real_quantiles):
+            raise ValueError("real_quantiles must not fall")
+        if not all(map(math.isfinite, self.real_quantiles)):
+            raise ValueError("real_quantiles must be finite")
+        return self
+
+
+class VersionRecord(Strict):
+    """Measured facts of one version of a model."""
+
+    model: str
+    version: int = Field(ge=1)
+    created: str
+    """ISO date and time, UTC."""
+    git_revision: str
+    files: dict[str, str] = {}
+    """File of the version folder: sha256. A file that differs is refused."""
+    weights_sha256: str | None = None
+    """sha256 of ``weights.safetensors``: the RECORD output of the graph repeats it."""
+    origin: str = ""
+    """Package and version that the weights were converted from."""
+    licence: str = ""
+    commercial: bool | None = None
+    """Whether every training source allows commercial use (our reading, no legal advice)."""
+    trained_on: tuple[DataSource, ...] = ()
+    training: dict[str, Any] = {}
+    """Settings of the run: steps, size, seed, loss, machine, minutes."""
+    parity: dict[str, float] = {}
+    """Largest absolute difference between PyTorch and ONNX Runtime, by batch size."""
+    calibration: Calibration | None = None
+    fusion: Fusion | None = None
+    evaluation: tuple[GroupResult, ...] = ()
+    evaluated_on: str = ""
+    precisions: dict[Precision, PrecisionResult] = {}
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,86 @@
+"""The closed lists of words that results and errors may contain.
+
+A program may switch on these. New ones are added here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class _Code(str, Enum):
+    """A string enum that prints and serialises as its plain value."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Label(_Code):
+    """What a verdict says of one input."""
+
+    REAL = "real"
+    FAKE = "fake"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Medium(_Code):
+    """The kind of input."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+    MULTIMODAL = "multimodal"
+
+
+class Reason(_Code):
+    """Why a verdict is inconclusive, or what a reader should know beside its label."""
+
+    NO_FACE = "no_face"
+    """No face was found, so that nothing could be scored."""
+    FACE_TOO_SMALL = "face_too_small"
+    """Every face is smaller than the card's limit; the probability stands but is not acted on."""
+    LOW_QUALITY = "low_quality"
+    """The face is too blurred or too dark to be judged at the operating point."""
+    NEAR_THRESHOLD = "near_threshold"
+    """The probability lies inside the record's abstention band around the threshold."""
+    FUSION_MISMATCH = "fusion_mismatch"
+    """Other members ran than the fusion was fitted on: the mean of their calibrated log-odds was taken."""
+    UNCALIBRATED = "uncalibrated"
+    """A network that ran has no calibration in its record: its raw logit was taken."""
+    FACES_CUT = "faces_cut"
+    """More faces were found than the limit: the largest were judged."""
+    CUSTOM_THRESHOLD = "custom_threshold"
+    """The caller's own threshold replaced the record's operating point."""
+
+
+class ErrorCode(_Code):
+    """What went wrong, for programs. The exception class says what a caller can do about it."""
+
+    # The input cannot be judged: sending it again will not help.
+    EMPTY = "empty"
+    NOT_MEDIA = "not_media"
+    UNSUPPORTED = "unsupported_format"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    ANIMATED = "animated_image"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    # The request was wrong.
+    BAD_REQUEST = "bad_request"
+    NOT_FOUND = "not_found"
+    UNAUTHORIZED = "unauthorized"
+    # The service could not answer now.
+    UNAVAILABLE = "unavailable"
+    OVERLOADED = "overloaded"
+    RATE_LIMITED = "rate_limited"
+    DEADLINE = "deadline_exceeded"
+    CANCELLED = "cancelled"
+    # The service is broken, and a person must look at it.
+    INTERNAL = "internal"
+    BAD_ANSWER = "bad_answer"
+    # The installation is wrong.
+    BAD_CARD = "bad_card"
+    BAD_RECORD = "bad_record"
+    HASH_MISMATCH = "hash_mismatch"
+    MODEL_MISSING = "model_missing"
+    ENVIRONMENT = "environment"

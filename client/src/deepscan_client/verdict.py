@@ -1,0 +1,235 @@
+"""The one result type of DeepScan, for every medium.
+
+All classes are frozen dataclasses of plain values, so that a verdict compares, prints and serialises.
+``docs/verdict.schema.json`` is generated from them.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from deepscan_client.codes import Label, Medium, Reason
+
+SCHEMA_VERSION = "1.0"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """What was judged. ``sha256`` is of the bytes that the caller sent."""
+
+    sha256: str
+    bytes: int
+    format: str
+    width: int | None = None
+    """Pixels, after orientation was applied."""
+    height: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True)
+class DecodeInfo:
+    """Which decoder ran and what it had to change: a fallback is never silent."""
+
+    decoder: str
+    """Who turned the bytes into pixels, for example ``opencv`` or ``pillow+opencv``."""
+    orientation: int = 1
+    """EXIF orientation that was applied, 1 to 8."""
+    notes: tuple[str, ...] = ()
+    """What was changed on the way: colour space, depth, transparency."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The 90 % range of the calibrated probability over the record's bootstrap refits."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The threshold that the label was taken at."""
+
+    threshold: float
+    """``fake`` where ``fake_probability >= threshold``."""
+    target_fpr: float | None = None
+    """The share of real inputs that it flags on the data it was fitted on; None for a caller's own."""
+    source: str = "record"
+    """``record``, ``request`` or ``default`` (no record says one)."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One detector's or analyzer's contribution."""
+
+    name: str
+    score: float
+    unit: str = "logit"
+    weight: float | None = None
+    """Its weight in the fused log-odds; None for evidence that carries no weight."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A class-activation map over the aligned face crop, row by row from the top.
+
+    Values are the log-odds that each cell adds (positive: towards fake). ``to_photo`` is the 2 x 3
+    affine matrix from crop coordinates (0 to 1 in x and y) to pixels of the photo.
+    """
+
+    values: tuple[tuple[float, ...], ...]
+    to_photo: tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a photo."""
+
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1 in pixels of the decoded photo."""
+    score: float
+    """Confidence of the face detector, 0 to 1."""
+    landmarks: tuple[tuple[float, float], ...]
+    """Left eye, right eye, nose, left and right mouth corner as seen, in pixels."""
+    fake_probability: float | None
+    scores: dict[str, float] = field(default_factory=dict)
+    """Raw logit of each network by name."""
+    sharpness: float | None = None
+    """Variance of the Laplacian of the aligned crop's luminance (0 to 255 scale)."""
+    heatmap: HeatMap | None = None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model version that took part."""
+
+    name: str
+    version: str
+    record: str
+    """First 12 hex digits of the sha256 of its ``record.json``."""
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What DeepScan says of one input.
+
+    ``fake_probability`` is calibrated (0 to 1) and None only where nothing could be scored.
+    """
+
+    medium: Medium
+    input: InputInfo
+    label: Label
+    fake_probability: float | None
+    interval: Interval | None
+    reasons: tuple[Reason, ...]
+    operating_point: OperatingPoint
+    evidence: tuple[Evidence, ...]
+    faces: tuple[Face, ...]
+    decode: DecodeInfo
+    models: tuple[ModelInfo, ...]
+    timing_ms: dict[str, float] = field(default_factory=dict)
+    """Milliseconds by stage, and ``total``."""
+    request_id: str = ""
+    timeline: tuple[tuple[float, float, float], ...] = ()
+    """Start, end (seconds) and probability of stretches of a recording; empty for a photo."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What the file says of its own origin (camera, software); never trusted, only reported."""
+    cached: bool = False
+    """True where the gateway answered from its verdict cache."""
+    schema_version: str = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as plain JSON types."""
+        return _plain(asdict(self))  # type: ignore[no-any-return]
+
+    def to_json(self) -> str:
+        """The verdict as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
+    def canonical_json(self) -> str:
+        """JSON without times, request id and cache mark, rounded to 4 decimals, keys in order.
+
+        The same input with the same models gives the same bytes.
+        """
+        data = self.to_dict()
+        for key in ("timing_ms", "request_id", "cached"):
+            del data[key]
+        return json.dumps(_rounded(data), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Verdict:
+        """Rebuild a verdict. Unknown fields are ignored, so that an older client reads a newer server.
+
+        Raises:
+            ValueError: a field is missing or has another type than it should.
+        """
+        try:
+            return _build(cls, data)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a verdict: {error}") from error
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Verdict:
+        """Rebuild a verdict from what ``to_json`` wrote."""
+        data = json.loads(text)
+        if not isinstance(data, dict):
+            raise ValueError("not a verdict: not a JSON object")
+        return cls.from_dict(data)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4) + 0.0  # + 0.0 turns -0.0 into 0.0
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def _build(cls: type[_T], data: dict[str, Any]) -> _T:
+    """A dataclass from plain JSON types, by its type hints."""
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{key: _convert(hints[key], value) for key, value in data.items() if key in known})
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value)
+    if origin is tuple:
+        repeated = len(arguments) == 2 and arguments[1] is Ellipsis
+        if not repeated and len(value) != len(arguments):
+            raise TypeError(f"{len(arguments)} values expected, {len(value)} found")
+        item_hints = [arguments[0]] * len(value) if repeated else arguments
+        return tuple(_convert(h, v) for h, v in zip(item_hints, value))
+    if is_dataclass(hint):
+        return _build(typing.cast("type[Any]", hint), value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    if hint is float:
+        return float(value)
+    return value

@@ -1,0 +1,125 @@
+"""Align faces: the similarity transform from five landmarks to a fixed template, used by training and serving alike.
+
+The template has ArcFace's proportions (Deng et al., 2019). A margin above 1 shows more around the face: the template
+shrinks about the centre of the crop by that factor.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+
+#: Left eye, right eye, nose tip, mouth corners (as seen in the picture) in the unit square of a crop with margin 1.
+TEMPLATE: FloatArray = (
+    np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112.0
+)
+
+
+def template(size: int, margin: float) -> FloatArray:
+    """The five template points in pixels of a crop of ``size`` x ``size`` with ``margin``, float64 [5, 2].
+
+    Raises:
+        ValueError: the size is below 1 or the margin is not positive.
+    """
+    if size < 1 or not margin > 0:
+        raise ValueError(f"a crop needs a size of at least 1 and a positive margin, got {size} and {margin}")
+    # Pixel centres lie at half integers of the continuous square; OpenCV counts them from 0.
+    return (0.5 + (TEMPLATE - 0.5) / margin) * size - 0.5
+
+
+def similarities(landmarks: npt.NDArray[np.floating], size: int, margin: float) -> FloatArray:
+    """Least-squares similarity transforms from photo pixels to crop pixels.
+
+    Umeyama (1991) without reflection; in two dimensions it has a closed form over complex numbers, so all faces are
+    solved at once.
+
+    Args:
+        landmarks: [n, 5, 2], x y in photo pixels.
+        size: side of the crop in pixels; margin: see the module.
+
+    Returns:
+        float64 [n, 2, 3], affine matrices. Points that all coincide give the scale of one pixel, never a division
+        by zero.
+    """
+    points = np.asarray(landmarks, dtype=np.float64)
+    if points.ndim != 3 or points.shape[1:] != (5, 2):
+        raise ValueError(f"landmarks must be [n, 5, 2], got {points.shape}")
+    target = template(size, margin)
+    source = points[..., 0] + 1j * points[..., 1]
+    goal = target[:, 0] + 1j * target[:, 1]
+    source_mean, goal_mean = source.mean(axis=1, keepdims=True), goal.mean()
+    centred = source - source_mean
+    spread = np.maximum((np.abs(centred) ** 2).sum(axis=1), 1e-6)
+    turn = (np.conj(centred) * (goal - goal_mean)).sum(axis=1) / spread
+    turn = np.where(np.abs(turn) < 1e-9, 1.0 + 0j, turn)
+    shift = goal_mean - turn * source_mean[:, 0]
+    return np.stack(
+        [np.stack([turn.real, -turn.imag, shift.real], axis=1), np.stack([turn.imag, turn.real, shift.imag], axis=1)],
+        axis=1,
+    )
+
+
+def inverse_transforms(transforms: FloatArray) -> FloatArray:
+    """Transforms from crop pixels back to photo pixels, for overlays; [n, 2, 3] to [n, 2, 3]."""
+    linear = np.linalg.inv(transforms[:, :, :2])
+    shift = -(linear @ transforms[:, :, 2:])
+    return np.concatenate([linear, shift], axis=2)
+
+
+def face_sizes(landmarks: npt.NDArray[np.floating]) -> FloatArray:
+    """Side of the photo's square that a crop with margin 1 shows, in photo pixels, float64 [n].
+
+    It is the measure of a face's resolution: a crop of 160 px whose face has a size of 80 was enlarged twofold.
+    """
+    transforms = similarities(landmarks, 1, 1.0)
+    return np.asarray(1.0 / np.hypot(transforms[:, 0, 0], transforms[:, 1, 0]))
+
+
+def align_faces(pixels: Pixels, landmarks: npt.NDArray[np.floating], size: int, margin: float) -> Pixels:
+    """Cut aligned square crops out of a photo.
+
+    A crop that shrinks the photo is taken from a copy that was first reduced by area averaging to at most twice the
+    crop's resolution, so that fine detail does not alias. The photo's border is replicated.
+
+    Args:
+        pixels: UINT8 [height, width, 3]; landmarks: [n, 5, 2] in photo pixels.
+
+    Returns:
+        UINT8 [n, size, size, 3].
+    """
+    transforms = similarities(landmarks, size, margin)
+    crops = np.empty((len(transforms), size, size, 3), dtype=np.uint8)
+    for crop, matrix in zip(crops, transforms, strict=True):
+        region, local = _reduced_region(pixels, matrix, size)
+        crop[...] = cv2.warpAffine(
+            region, local, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+    return crops
+
+
+def _reduced_region(pixels: Pixels, matrix: FloatArray, size: int) -> tuple[Pixels, FloatArray]:
+    """The part of the photo that a crop needs, reduced where it is much finer than the crop, and the crop's matrix."""
+    zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    factor = int(1.0 / zoom) if zoom < 0.5 else 1
+    if zoom >= 1.0:
+        return pixels, matrix
+    height, width = pixels.shape[:2]
+    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], dtype=np.float64) - 0.5
+    back = inverse_transforms(matrix[None])[0]
+    square = corners @ back[:, :2].T + back[:, 2]
+    pad = 2 * factor + 2
+    low = np.clip(np.floor(square.min(axis=0)).astype(int) - pad, 0, [width - 1, height - 1])
+    high = np.clip(np.ceil(square.max(axis=0)).astype(int) + pad, low + 1, [width, height])
+    region = pixels[low[1] : high[1], low[0] : high[0]]
+    # Shrinking by an exact area average keeps the linear filter of the warp within one to two pixels of its source.
+    target = (max(1, round(region.shape[1] * zoom)), max(1, round(region.shape[0] * zoom)))
+    ratio = np.array([target[0] / region.shape[1], target[1] / region.shape[0]])
+    reduced = cv2.resize(region, target, interpolation=cv2.INTER_AREA)
+    # reduced = (photo - low + 0.5) * ratio - 0.5, so photo = (reduced + 0.5) / ratio - 0.5 + low
+    linear = matrix[:, :2] / ratio
+    shift = matrix[:, :2] @ (0.5 / ratio - 0.5 + low) + matrix[:, 2]
+    return np.asarray(reduced, dtype=np.uint8), np.column_stack([linear, shift])
