@@ -79,14 +79,17 @@ def face_sizes(landmarks: npt.NDArray[np.floating]) -> FloatArray:
     return np.asarray(1.0 / np.hypot(transforms[:, 0, 0], transforms[:, 1, 0]))
 
 
-def align_faces(pixels: Pixels, landmarks: npt.NDArray[np.floating], size: int, margin: float) -> Pixels:
+def align_faces(
+    pixels: Pixels, landmarks: npt.NDArray[np.floating], size: int, margin: float, border: int = cv2.BORDER_REPLICATE
+) -> Pixels:
     """Cut aligned square crops out of a photo.
 
-    A crop that shrinks the photo is taken from a copy that was first reduced by area averaging to at most twice the
-    crop's resolution, so that fine detail does not alias. The photo's border is replicated.
+    A crop that shrinks the photo is drawn at twice its size, from a copy of the photo that was reduced by area
+    averaging where it is finer than that, and then halved by area averaging: fine detail does not alias.
 
     Args:
-        pixels: UINT8 [height, width, 3]; landmarks: [n, 5, 2] in photo pixels.
+        pixels: UINT8 [height, width, 3]; landmarks: [n, 5, 2] in photo pixels; size, margin: see the module.
+        border: what lies outside the photo, as OpenCV's border code (default: the border is replicated).
 
     Returns:
         UINT8 [n, size, size, 3].
@@ -94,28 +97,37 @@ def align_faces(pixels: Pixels, landmarks: npt.NDArray[np.floating], size: int, 
     transforms = similarities(landmarks, size, margin)
     crops = np.empty((len(transforms), size, size, 3), dtype=np.uint8)
     for crop, matrix in zip(crops, transforms, strict=True):
-        region, local = _reduced_region(pixels, matrix, size)
-        crop[...] = cv2.warpAffine(
-            region, local, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        crop[...] = warp_crop(pixels, matrix, size, border)
     return crops
 
 
-def _reduced_region(pixels: Pixels, matrix: FloatArray, size: int) -> tuple[Pixels, FloatArray]:
-    """The part of the photo that a crop needs, reduced where it is much finer than the crop, and the crop's matrix."""
+def warp_crop(pixels: Pixels, matrix: FloatArray, size: int, border: int = cv2.BORDER_REPLICATE) -> Pixels:
+    """One crop of ``size`` x ``size`` for a transform from photo to crop pixels, without aliasing."""
     zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    factor = int(1.0 / zoom) if zoom < 0.5 else 1
+    if zoom >= 1.0:
+        drawn = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
+        return np.asarray(drawn, dtype=np.uint8)
+    # Pixel i of the crop covers pixels 2i and 2i+1 of the drawing at twice its size.
+    double = matrix * 2.0
+    double[:, 2] += 0.5
+    region, double = _reduced_region(pixels, double, 2 * size)
+    drawn = cv2.warpAffine(region, double, (2 * size, 2 * size), flags=cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _reduced_region(pixels: Pixels, matrix: FloatArray, size: int) -> tuple[Pixels, FloatArray]:
+    """The part of the photo that a crop needs, reduced to the crop's resolution where it is finer; and its matrix."""
+    zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if zoom >= 1.0:
         return pixels, matrix
     height, width = pixels.shape[:2]
     corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], dtype=np.float64) - 0.5
     back = inverse_transforms(matrix[None])[0]
     square = corners @ back[:, :2].T + back[:, 2]
-    pad = 2 * factor + 2
+    pad = int(np.ceil(2 / zoom)) + 2
     low = np.clip(np.floor(square.min(axis=0)).astype(int) - pad, 0, [width - 1, height - 1])
     high = np.clip(np.ceil(square.max(axis=0)).astype(int) + pad, low + 1, [width, height])
     region = pixels[low[1] : high[1], low[0] : high[0]]
-    # Shrinking by an exact area average keeps the linear filter of the warp within one to two pixels of its source.
     target = (max(1, round(region.shape[1] * zoom)), max(1, round(region.shape[0] * zoom)))
     ratio = np.array([target[0] / region.shape[1], target[1] / region.shape[0]])
     reduced = cv2.resize(region, target, interpolation=cv2.INTER_AREA)
