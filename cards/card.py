@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cards.limits import MAX_FACES
+
 DataType = Literal["UINT8", "INT32", "INT64", "FP32", "FP16", "BYTES"]
 Precision = Literal["fp32", "fp16", "int8"]
 Profile = Literal["cpu", "onnx", "tensorrt"]
@@ -57,16 +59,22 @@ class Preprocessing(Strict):
 class FaceDetection(Strict):
     """How the face detector is used on a photo (``pipelines/image/faces.py``)."""
 
-    score_threshold: float = Field(default=0.5, gt=0, lt=1)
-    nms_iou: float = Field(default=0.3, gt=0, lt=1)
     scale: float = Field(default=0.3125, gt=0, le=1)
     """The detector's picture is this share of the photo's long side, within the next two limits."""
-    min_side: int = 320
-    max_side: int = 1280
-    rescue_side: int = 320
-    """Side of the square pictures of the second try, where the first found nothing."""
-    rescue_border: float = 0.5
-    """Share of the second try's picture that is border, so that a face that fills the photo fits."""
+    min_side: int = Field(default=320, ge=32)
+    max_side: int = Field(default=1280, ge=32)
+    threshold: float = Field(default=0.35, gt=0, lt=1)
+    """Smallest score of a face in the first look."""
+    rescue_threshold: float = Field(default=0.3, gt=0, lt=1)
+    """Smallest score in the second look, which is taken only where the first found nothing."""
+    rescue_side: int = Field(default=320, ge=32, multiple_of=32)
+    """Side of the square pictures of the second look, in pixels."""
+    rescue_fill: float = Field(default=0.667, gt=0, le=1)
+    """Share of the second look's side that the shrunk photo fills: a tight crop needs a border."""
+    nms_iou: float = Field(default=0.3, gt=0, lt=1)
+    """Two boxes that overlap by more than this are one face."""
+    max_faces: int = Field(default=MAX_FACES, ge=1, le=MAX_FACES)
+    """The largest faces are kept."""
 
 
 class Quality(Strict):

@@ -8,8 +8,6 @@ MAX_IMAGE_BYTES: Final = 64 * 1024 * 1024
 """Bytes of one encoded picture."""
 MAX_IMAGE_PIXELS: Final = 64 * 1000 * 1000
 """Pixels of one picture, read from its header before anything is decoded."""
-MIN_IMAGE_SIDE: Final = 16
-"""Pixels; a smaller picture cannot hold a face that could be judged."""
 MAX_IMAGE_SIDE: Final = 20_000
 """Pixels of one side, so that a strip of 1 x 64,000,000 is refused too."""
 MAX_FACES: Final = 64

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from deepscan_client.codes import ErrorCode
-from deepscan_client.errors import InstallationError
 from pydantic import ValidationError
 
 from cards.card import ModelCard, Strict
 from cards.record import VersionRecord
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import InstallationError
 
 _T = TypeVar("_T", bound=Strict)
 

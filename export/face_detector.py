@@ -114,7 +114,10 @@ def main(target: Path = Path("model_repository/face_detector/1")) -> None:
     """Write ``model.onnx`` and ``weights.safetensors`` into the version folder ``target``."""
     model, weights = convert(source_path())
     target.mkdir(parents=True, exist_ok=True)
-    for name, content in (("weights.safetensors", weights), ("model.onnx", model.SerializeToString(deterministic=True))):
+    for name, content in (
+        ("weights.safetensors", weights),
+        ("model.onnx", model.SerializeToString(deterministic=True)),
+    ):
         print(f"{target / name}: {len(content)} bytes, sha256 {write_bytes(target / name, content)}")
 
 

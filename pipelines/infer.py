@@ -39,9 +39,7 @@ class Infer(Protocol):
         ...
 
 
-def run_in_batches(
-    infer: Infer, model: str, name: str, items: Array, outputs: tuple[str, ...], largest: int
-) -> Arrays:
+def run_in_batches(infer: Infer, model: str, name: str, items: Array, outputs: tuple[str, ...], largest: int) -> Arrays:
     """Run ``items`` (a batch of any length above 0) cut at the model's largest batch.
 
     All parts go in with one ``run``, so that they can run side by side.

@@ -6,6 +6,8 @@ shrinks about the centre of the crop by that factor.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +33,7 @@ def template(size: int, margin: float) -> FloatArray:
     return (0.5 + (TEMPLATE - 0.5) / margin) * size - 0.5
 
 
-def similarities(landmarks: npt.NDArray[np.floating], size: int, margin: float) -> FloatArray:
+def similarities(landmarks: npt.NDArray[np.floating[Any]], size: int, margin: float) -> FloatArray:
     """Least-squares similarity transforms from photo pixels to crop pixels.
 
     Umeyama (1991) without reflection; in two dimensions it has a closed form over complex numbers, so all faces are
@@ -70,7 +72,7 @@ def inverse_transforms(transforms: FloatArray) -> FloatArray:
     return np.concatenate([linear, shift], axis=2)
 
 
-def face_sizes(landmarks: npt.NDArray[np.floating]) -> FloatArray:
+def face_sizes(landmarks: npt.NDArray[np.floating[Any]]) -> FloatArray:
     """Side of the photo's square that a crop with margin 1 shows, in photo pixels, float64 [n].
 
     It is the measure of a face's resolution: a crop of 160 px whose face has a size of 80 was enlarged twofold.
@@ -80,7 +82,11 @@ def face_sizes(landmarks: npt.NDArray[np.floating]) -> FloatArray:
 
 
 def align_faces(
-    pixels: Pixels, landmarks: npt.NDArray[np.floating], size: int, margin: float, border: int = cv2.BORDER_REPLICATE
+    pixels: Pixels,
+    landmarks: npt.NDArray[np.floating[Any]],
+    size: int,
+    margin: float,
+    border: int = cv2.BORDER_REPLICATE,
 ) -> Pixels:
     """Cut aligned square crops out of a photo.
 

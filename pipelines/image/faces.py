@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cards.card import FaceDetection
+
 FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 #: Runs the detector on UINT8 [n, h, w, 3] and returns its outputs by name (HEATMAP, SCALE, OFFSET, LANDMARKS).
@@ -78,32 +80,6 @@ class Faces:
         )
 
 
-@dataclass(frozen=True)
-class FacePolicy:
-    """How a photo is searched for faces (``card.face_detection``).
-
-    Attributes:
-        scale: side of the detector's picture as a share of the photo's long side.
-        min_side, max_side: limits of that side in pixels.
-        threshold: smallest score of a face in the first look.
-        rescue_threshold: smallest score in the second look, which is taken only where the first found nothing.
-        rescue_side: side of the square pictures of the second look.
-        rescue_border: share of the rescue picture's side that the shrunk photo fills (tight crops need a border).
-        nms_iou: two boxes that overlap by more than this are one face.
-        max_faces: the largest faces kept.
-    """
-
-    scale: float = 0.3125
-    min_side: int = 320
-    max_side: int = 1280
-    threshold: float = 0.35
-    rescue_threshold: float = 0.3
-    rescue_side: int = 320
-    rescue_fill: float = 0.667
-    nms_iou: float = 0.3
-    max_faces: int = 64
-
-
 def decode_maps(
     heatmap: FloatArray, scale: FloatArray, offset: FloatArray, landmarks: FloatArray, threshold: float, nms_iou: float
 ) -> Faces:
@@ -135,7 +111,7 @@ def decode_maps(
     return Faces(boxes, scores, points.transpose(1, 0, 2).astype(np.float32))[order]
 
 
-def detector_picture(pixels: Pixels, policy: FacePolicy) -> tuple[Pixels, float]:
+def detector_picture(pixels: Pixels, policy: FaceDetection) -> tuple[Pixels, float]:
     """The photo as the detector sees it: resized, padded with black at the right and the bottom to multiples of 32.
 
     Returns:
@@ -154,9 +130,9 @@ def detector_picture(pixels: Pixels, policy: FacePolicy) -> tuple[Pixels, float]
     return np.asarray(padded, dtype=np.uint8), factor
 
 
-def _faces_of(outputs: Mapping[str, FloatArray], item: int, threshold: float, policy: FacePolicy) -> Faces:
-    maps = [outputs[name][item] for name in ("HEATMAP", "SCALE", "OFFSET", "LANDMARKS")]
-    return decode_maps(*maps, threshold=threshold, nms_iou=policy.nms_iou)
+def _faces_of(outputs: Mapping[str, FloatArray], item: int, threshold: float, policy: FaceDetection) -> Faces:
+    heatmap, scale, offset, landmarks = (outputs[name][item] for name in ("HEATMAP", "SCALE", "OFFSET", "LANDMARKS"))
+    return decode_maps(heatmap, scale, offset, landmarks, threshold, policy.nms_iou)
 
 
 def _mapped(faces: Faces, matrix: npt.NDArray[np.float64]) -> Faces:
@@ -168,7 +144,7 @@ def _mapped(faces: Faces, matrix: npt.NDArray[np.float64]) -> Faces:
     return Faces(boxes, faces.scores, points)
 
 
-def _rescue(pixels: Pixels, detect: Detect, policy: FacePolicy) -> Faces:
+def _rescue(pixels: Pixels, detect: Detect, policy: FaceDetection) -> Faces:
     """Second look at a photo in which nothing was found: with a border around it, and turned by quarters.
 
     The photo is shrunk into the middle of a square picture, because the detector misses faces that fill the photo;
@@ -186,7 +162,7 @@ def _rescue(pixels: Pixels, detect: Detect, policy: FacePolicy) -> Faces:
     upright = cv2.copyMakeBorder(
         small, top, side - small.shape[0] - top, left, side - small.shape[1] - left, cv2.BORDER_CONSTANT
     )
-    turned = np.ascontiguousarray(np.stack([np.rot90(upright, turns) for turns in range(4)]))
+    turned = np.stack([np.rot90(upright, turns) for turns in range(4)]).astype(np.uint8)
     outputs = detect(turned)
     found = [_faces_of(outputs, turns, policy.rescue_threshold, policy) for turns in range(4)]
     best = int(np.argmax([faces.scores.max(initial=0.0) for faces in found]))
@@ -204,7 +180,7 @@ def _rescue(pixels: Pixels, detect: Detect, policy: FacePolicy) -> Faces:
     return _mapped(_mapped(found[best], turn_back), to_photo)
 
 
-def find_faces(pixels: Pixels, detect: Detect, policy: FacePolicy | None = None) -> Faces:
+def find_faces(pixels: Pixels, detect: Detect, policy: FaceDetection | None = None) -> Faces:
     """Find the faces of a photo.
 
     Args:
@@ -215,7 +191,7 @@ def find_faces(pixels: Pixels, detect: Detect, policy: FacePolicy | None = None)
     Returns:
         At most ``max_faces`` faces, the largest first, boxes cut at the photo's border.
     """
-    policy = policy or FacePolicy()
+    policy = policy or FaceDetection()
     height, width = pixels.shape[:2]
     picture, factor = detector_picture(pixels, policy)
     faces = _faces_of(detect(picture[None]), 0, policy.threshold, policy)

@@ -1,0 +1,101 @@
+"""From raw logits to one calibrated probability: calibration, fusion, many faces, interval, label.
+
+Platt scaling (Platt, 1999) calibrates each member; the fused log-odds are their weighted sum. For many
+faces see :func:`combine_faces`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cards.record import Calibration, Fusion
+
+
+def sigmoid(log_odds: float) -> float:
+    """Probability of log-odds, without overflow."""
+    bounded = max(-60.0, min(60.0, log_odds))
+    return float(1.0 / (1.0 + np.exp(-bounded)))
+
+
+def fuse(
+    logits: Mapping[str, float],
+    calibrations: Mapping[str, Calibration | None],
+    fusion: Fusion | None,
+) -> float:
+    """Fused log-odds of one face.
+
+    Args:
+        logits: raw logit of each member that ran.
+        calibrations: of the record that ran, by member; a raw logit counts as it is where None.
+        fusion: weights; the mean of the calibrated log-odds where None.
+    """
+    calibrated = {}
+    for name, logit in logits.items():
+        calibration = calibrations.get(name)
+        calibrated[name] = logit if calibration is None else calibration.log_odds(logit)
+    if fusion is None:
+        return float(np.mean(list(calibrated.values())))
+    return float(fusion.bias + sum(fusion.weights[name] * value for name, value in calibrated.items()))
+
+
+def combine_faces(log_odds: Sequence[float], real_quantiles: Sequence[float]) -> float:
+    """One face's worth of log-odds for a photo of many faces.
+
+    The largest of n values of real faces is larger than one of them, so fifty real faces would add up to
+    a fake. Each face's tail probability p under the distribution of real faces is taken, the smallest is
+    corrected for n looks (Sidak, 1967: ``1 - (1 - p)^n``), and the log-odds of a single face with that
+    tail probability are returned. One face gives its own value back; a photo of n real faces is flagged as
+    often as a photo of one.
+
+    Args:
+        log_odds: fused log-odds of each face, at least one.
+        real_quantiles: evenly spaced quantiles (0 to 1) of single real faces; without them the largest
+            value is returned.
+    """
+    largest = float(max(log_odds))
+    if len(log_odds) == 1 or len(real_quantiles) < 3:
+        return largest
+    quantiles = _strictly_rising(np.asarray(real_quantiles, dtype=np.float64))
+    tail = _tail(largest, quantiles)
+    corrected = -np.expm1(len(log_odds) * np.log1p(-min(tail, 1 - 1e-12)))
+    return min(largest, _value_at_tail(float(corrected), quantiles))
+
+
+def _strictly_rising(quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    return quantiles + np.arange(len(quantiles)) * 1e-9
+
+
+def _tail_scale(quantiles: NDArray[np.float64]) -> float:
+    """Scale of the exponential that continues the table above its top, from its last twentieth."""
+    twentieth = max(1, len(quantiles) // 20)
+    return float(max((quantiles[-1] - quantiles[-1 - twentieth]) / np.log(twentieth + 1), 1e-3))
+
+
+def _tail(value: float, quantiles: NDArray[np.float64]) -> float:
+    """P(real face >= value); at and above the table's end it falls exponentially."""
+    least = 1.0 / len(quantiles)
+    if value >= quantiles[-1]:
+        return float(least * np.exp(-(value - quantiles[-1]) / _tail_scale(quantiles)))
+    levels = np.linspace(1.0, least, len(quantiles))
+    return float(np.interp(value, quantiles, levels))
+
+
+def _value_at_tail(tail: float, quantiles: NDArray[np.float64]) -> float:
+    """The inverse of :func:`_tail`."""
+    least = 1.0 / len(quantiles)
+    if tail <= least:
+        return float(quantiles[-1] - _tail_scale(quantiles) * np.log(max(tail, 1e-300) / least))
+    levels = np.linspace(1.0, least, len(quantiles))
+    return float(np.interp(-tail, -levels, quantiles))
+
+
+def interval(log_odds: float, refits: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """5th and 95th percentile of the probability over bootstrap refits, or None without refits."""
+    if not refits:
+        return None
+    values = [sigmoid(slope * log_odds + intercept) for slope, intercept in refits]
+    low, high = np.percentile(values, [5.0, 95.0])
+    return float(low), float(high)

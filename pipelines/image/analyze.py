@@ -1,0 +1,164 @@
+"""A photo's pixels to evidence, over any :class:`~pipelines.infer.Infer`.
+
+Zero, one and fifty faces are the same code: all crops of a photo go to each network in one call, cut at
+the network's largest batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cards.card import FaceDetection, ModelCard
+from cards.repository import ModelRepository
+from deepscan_client.verdict import Verdict
+from pipelines.image.align import align_faces, inverse_transforms, similarities
+from pipelines.image.decode import decode_image
+from pipelines.image.evidence import FaceEvidence, PhotoEvidence
+from pipelines.image.faces import Faces, find_faces
+from pipelines.image.probe import ProbeInfo, probe_image
+from pipelines.image.verdict import PhotoJudge
+from pipelines.infer import Array, Arrays, Call, Infer, digest_hex, run_in_batches
+from pipelines.options import Options
+
+DETECTOR_OUTPUTS = ("HEATMAP", "SCALE", "OFFSET", "LANDMARKS", "RECORD")
+
+
+class PhotoAnalyzer:
+    """Finds faces and asks the networks about each.
+
+    Args:
+        repository: cards say how faces are detected and cropped.
+        infer: runs the networks.
+        networks: face crop networks to ask; those that the card of ``image_faces`` names by default.
+    """
+
+    def __init__(self, repository: ModelRepository, infer: Infer, networks: tuple[str, ...] | None = None) -> None:
+        self._infer = infer
+        self._detector = repository.card("face_detector")
+        calls = repository.card("image_faces").calls if networks is None else networks
+        self._networks = [repository.card(name) for name in calls if name != "face_detector"]
+        self._policy = self._detector.face_detection or FaceDetection()
+
+    def evidence(self, pixels: NDArray[np.uint8], info: ProbeInfo) -> PhotoEvidence:
+        """Evidence of one photo.
+
+        Args:
+            pixels: UINT8 [height, width, 3] RGB.
+            info: of the probe; its options say whether heat maps are wanted.
+        """
+        start = time.monotonic_ns()
+        weights: dict[str, str] = {}
+
+        def detect(pictures: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+            answer = run_in_batches(
+                self._infer,
+                "face_detector",
+                "IMAGES",
+                pictures,
+                DETECTOR_OUTPUTS,
+                self._detector.max_batch_size,
+            )
+            weights["face_detector"] = digest_hex(answer["RECORD"][0])
+            return answer
+
+        found = find_faces(pixels, detect, self._policy)
+        detected = time.monotonic_ns()
+        crops = self._crops(pixels, found)
+        aligned = time.monotonic_ns()
+        answers = self._ask(crops, info.options.heatmaps) if len(found) else {}
+        for name, answer in answers.items():
+            weights[name] = digest_hex(answer["RECORD"][0])
+        done = time.monotonic_ns()
+        return PhotoEvidence(
+            faces=self._faces(found, crops, answers, info.options.heatmaps),
+            cut=len(found) >= self._policy.max_faces,
+            weights=weights,
+            decode_ms=max(0.0, (start - info.started_ns) / 1e6 - info.probe_ms),
+            detect_ms=(detected - start) / 1e6,
+            align_ms=(aligned - detected) / 1e6,
+            networks_ms=(done - aligned) / 1e6,
+        )
+
+    def _crops(self, pixels: NDArray[np.uint8], found: Faces) -> dict[str, NDArray[np.uint8]]:
+        """Aligned crops for each network; networks with one preprocessing share them."""
+        made: dict[tuple[int, float], NDArray[np.uint8]] = {}
+        crops: dict[str, NDArray[np.uint8]] = {}
+        for card in self._networks:
+            key = _geometry(card)
+            if key not in made:
+                made[key] = align_faces(pixels, found.landmarks, *key)
+            crops[card.name] = made[key]
+        return crops
+
+    def _ask(self, crops: dict[str, NDArray[np.uint8]], heatmaps: bool) -> dict[str, Arrays]:
+        """Every network on all crops: independent calls go in together."""
+        outputs = ("LOGIT", "CAM", "RECORD") if heatmaps else ("LOGIT", "RECORD")
+        calls: list[Call] = []
+        owners: list[str] = []
+        for card in self._networks:
+            for start in range(0, len(crops[card.name]), card.max_batch_size):
+                part = crops[card.name][start : start + card.max_batch_size]
+                calls.append(Call(card.name, {"IMAGES": part}, outputs))
+                owners.append(card.name)
+        parts: dict[str, list[Arrays]] = {}
+        for owner, answer in zip(owners, self._infer.run(calls), strict=True):
+            parts.setdefault(owner, []).append(answer)
+        return {
+            name: {key: np.concatenate([answer[key] for answer in answers]) for key in outputs}
+            for name, answers in parts.items()
+        }
+
+    def _faces(
+        self, found: Faces, crops: dict[str, NDArray[np.uint8]], answers: dict[str, Arrays], heatmaps: bool
+    ) -> tuple[FaceEvidence, ...]:
+        if not len(found):
+            return ()
+        first = self._networks[0]
+        maps: Array | None = answers[first.name]["CAM"] if heatmaps else None
+        to_photo = _unit_square_to_photo(found, *_geometry(first)) if heatmaps else None
+        return tuple(
+            FaceEvidence(
+                box=tuple(found.boxes[i].tolist()),
+                score=float(found.scores[i]),
+                landmarks=tuple((float(x), float(y)) for x, y in found.landmarks[i]),
+                sharpness=_sharpness(crops[first.name][i]),
+                logits={name: float(answer["LOGIT"][i, 0]) for name, answer in answers.items()},
+                heatmap=None if maps is None else maps[i].tolist(),
+                to_photo=None if to_photo is None else to_photo[i].tolist(),
+            )
+            for i in range(len(found))
+        )
+
+
+def _geometry(card: ModelCard) -> tuple[int, float]:
+    if card.preprocessing is None:
+        raise ValueError(f"{card.name} works on face crops, its card must say preprocessing")
+    return card.preprocessing.size, card.preprocessing.margin
+
+
+def _unit_square_to_photo(found: Faces, size: int, margin: float) -> NDArray[np.float64]:
+    """[n, 2, 3] from crop coordinates of 0 to 1 to photo pixels."""
+    back = inverse_transforms(similarities(found.landmarks, size, margin))
+    unit = np.array([[size, 0, -0.5], [0, size, -0.5], [0, 0, 1]], dtype=np.float64)
+    return np.asarray(back @ unit)
+
+
+def _sharpness(crop: NDArray[np.uint8]) -> float:
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def analyze_image(data: bytes, analyzer: PhotoAnalyzer, judge: PhotoJudge, options: Options | None = None) -> Verdict:
+    """Encoded bytes to a verdict in one process: the same stages as the ensemble ``deepfake_image``.
+
+    Raises:
+        deepscan_client.errors.InputError: the bytes cannot be judged.
+    """
+    probed = probe_image(data, options)
+    pixels = decode_image(probed.picture)
+    return judge.verdict(probed.info, analyzer.evidence(pixels, probed.info))

@@ -1,0 +1,44 @@
+"""The options that travel with a request as JSON."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cards.limits import MAX_OPTIONS_BYTES
+from deepscan_client.errors import RequestError
+
+
+class Options(BaseModel):
+    """What a caller may ask for; an unknown option is an error, so that a typing mistake is not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    heatmaps: bool = False
+    """Add a class-activation map to each face."""
+    confidence_threshold: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
+    """``fake`` where ``fake_probability`` is at least this; the record's operating point where left out."""
+    request_id: str = Field(default="", max_length=128)
+
+
+def parse_options(text: bytes | str | None) -> Options:
+    """Options from the JSON of a request; defaults where there is none.
+
+    Raises:
+        RequestError: not JSON, an unknown option, or a value outside its range.
+    """
+    if not text:
+        return Options()
+    if len(text) > MAX_OPTIONS_BYTES:
+        raise RequestError(
+            f"the options have {len(text)} bytes, {MAX_OPTIONS_BYTES} are allowed",
+            remedy="send only heatmaps, confidence_threshold and request_id",
+        )
+    try:
+        return Options.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "options"
+        raise RequestError(
+            f"{field}: {first['msg']}",
+            remedy="options are a JSON object with heatmaps, confidence_threshold (0 to 1) and request_id",
+        ) from error
