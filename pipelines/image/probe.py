@@ -36,7 +36,7 @@ except ImportError:  # HEIC is then reported as unsupported; doctor names the pa
 Image.init()  # formats are chosen by name below, so that all plugins must be known
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked from the header, with a typed error
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF")
 READS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF and BMP"
 _BACKGROUND = 128
 """Grey behind transparent pixels: neither class is drawn on white or black."""
@@ -143,7 +143,7 @@ def _prepare(data: bytes) -> tuple[NDArray[np.uint8], Image.Image, list[str], st
 
 def _open(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
         pass
     except Exception as error:  # a hostile header can raise anything inside a plugin

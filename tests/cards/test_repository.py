@@ -1,0 +1,82 @@
+"""Cards and records are typed, and what is wrong with them is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cards import ModelRepository, find_repository, sha256_file
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import InstallationError
+
+ROOT = find_repository()
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A repository with one network that may be damaged."""
+    shutil.copytree(ROOT / "face_detector", tmp_path / "face_detector")
+    return tmp_path
+
+
+def test_every_shipped_card_parses_and_names_its_folder() -> None:
+    repository = ModelRepository()
+    assert "deepfake_image" in repository.names()
+    for name in repository.names():
+        assert repository.card(name).name == name
+
+
+def test_every_shipped_weight_file_has_the_hash_of_its_record() -> None:
+    repository = ModelRepository()
+    networks = [name for name in repository.names() if repository.card(name).kind == "network"]
+    assert networks
+    for name in networks:
+        repository.verify(name)
+        assert repository.record(name).weights_sha256 == sha256_file(repository.folder(name) / "weights.safetensors")
+
+
+def test_a_weight_file_changed_by_one_byte_is_refused_by_name(copy: Path) -> None:
+    path = copy / "face_detector" / "1" / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InstallationError, match=r"face_detector/1/model\.onnx") as caught:
+        ModelRepository(copy).verify("face_detector")
+    assert caught.value.code is ErrorCode.HASH_MISMATCH
+    assert caught.value.remedy
+
+
+def test_an_unknown_key_is_an_error_with_file_field_and_remedy(copy: Path) -> None:
+    card = copy / "face_detector" / "card.yaml"
+    card.write_text(card.read_text() + "colour: blue\n")
+    with pytest.raises(InstallationError, match=r"card\.yaml: colour") as caught:
+        ModelRepository(copy).card("face_detector")
+    assert caught.value.code is ErrorCode.BAD_CARD
+    assert "cards/card.py" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "name: [", "name: x\n\tkind: y"])
+def test_a_card_that_is_not_a_mapping_is_a_typed_error(copy: Path, text: str) -> None:
+    (copy / "face_detector" / "card.yaml").write_text(text)
+    with pytest.raises(InstallationError):
+        ModelRepository(copy).card("face_detector")
+
+
+def test_a_record_with_a_wrong_type_names_the_field(copy: Path) -> None:
+    path = copy / "face_detector" / "1" / "record.json"
+    record = json.loads(path.read_text())
+    record["version"] = "one"
+    path.write_text(json.dumps(record))
+    with pytest.raises(InstallationError, match=r"record\.json: version"):
+        ModelRepository(copy).record("face_detector")
+
+
+def test_a_missing_repository_and_a_missing_model_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InstallationError, match="no model repository"):
+        find_repository(tmp_path / "nowhere")
+    with pytest.raises(InstallationError, match="no model 'nothing'") as caught:
+        ModelRepository().card("nothing")
+    assert "face_detector" in caught.value.remedy
