@@ -1,0 +1,146 @@
+"""Batches of pairs: a real crop and a fake crop that went through the same damage.
+
+Batch ``k`` depends on the seed and ``k`` alone, so a run can be resumed and repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from pipelines.image.align import face_sizes
+from training.augment import apply_damage, draw_damage
+from training.data.cache import PhotoCache
+from training.data.sources import PAIRS, SourcePair
+from training.pseudofakes import cross_blended, part_replaced, self_blended
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of the kinds of pairs; what is left goes to the labelled ones."""
+
+    reconstructed: float = 0.16
+    self_blended: float = 0.11
+    part_reconstructed: float = 0.06
+    cross_blended: float = 0.05
+
+
+class Reconstructions:
+    """Photos that went through an autoencoder, by the position of their original in the cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pixels: list[Pixels] = []
+        self.position: dict[int, tuple[int, int]] = {}
+        for file in sorted(folder.glob("[0-9][0-9][0-9].npz")):
+            with np.load(file) as shard:
+                for place, index in enumerate(shard["index"]):
+                    self.position[int(index)] = (len(self._pixels), place)
+                self._pixels.append(shard["pixels"])
+
+    def photo(self, index: int, height: int, width: int) -> Pixels:
+        """The reconstruction of the photo at ``index`` of the cache, uint8 [height, width, 3]."""
+        shard, place = self.position[index]
+        return self._pixels[shard][place, :height, :width]
+
+
+class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Item ``k`` is batch ``k``: uint8 [2p, 3, s, s] (p reals, then their p fakes) and the kind of each pair [p]."""
+
+    def __init__(
+        self,
+        cache: PhotoCache,
+        chosen: npt.NDArray[np.bool_],
+        reconstructions: Reconstructions,
+        size: int,
+        margin: float,
+        pairs: int,
+        batches: int,
+        seed: int,
+        mixture: Mixture | None = None,
+        groups: Sequence[SourcePair] = PAIRS,
+    ) -> None:
+        self.cache, self.size, self.margin = cache, size, margin
+        self.pairs, self.batches, self.seed = pairs, batches, seed
+        self.mixture = mixture or Mixture()
+        self.reconstructions = reconstructions
+        self.face_sizes = face_sizes(cache.landmarks)
+        labels = np.array([row.label for row in cache.rows])
+        sources = np.array([row.source for row in cache.rows])
+
+        def members(names: Sequence[str], label: int) -> list[npt.NDArray[np.int64]]:
+            found = [np.flatnonzero(chosen & (labels == label) & (sources == name)) for name in names]
+            return [items for items in found if len(items)]
+
+        self.groups = []
+        shares = []
+        for group in groups:
+            fakes, reals = members(group.fakes, 1), members(group.reals, 0)
+            if fakes and reals:
+                self.groups.append((fakes, reals))
+                shares.append(group.share)
+        self.shares = np.array(shares) / np.sum(shares)
+        self.reals = members(sorted(set(sources[labels == 0])), 0)
+        self.rebuilt = [
+            kept
+            for items in self.reals
+            if len(kept := np.array([i for i in items if i in reconstructions.position], dtype=np.int64))
+        ]
+
+    def __len__(self) -> int:
+        return self.batches
+
+    @staticmethod
+    def _pick(sets: list[npt.NDArray[np.int64]], rng: np.random.Generator) -> int:
+        """One item; a set's chance grows with the square root of its size, so that small sources are heard."""
+        weights = np.sqrt([len(items) for items in sets])
+        items = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
+        return int(rng.choice(items))
+
+    def pair(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, int]:
+        """One pair of crops and its kind: 0 labelled, 1 reconstructed, 2 self-, 3 part-, 4 cross-blended."""
+        mix = self.mixture
+        shares = [mix.reconstructed, mix.self_blended, mix.part_reconstructed, mix.cross_blended]
+        kind = int(rng.choice(5, p=[1 - sum(shares), *shares]))
+        if kind in (1, 3) and not self.rebuilt:
+            kind = 2
+        damage = draw_damage(rng)
+        if kind == 0:
+            fakes, reals = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
+            real, fake = self._pick(reals, rng), self._pick(fakes, rng)
+            photo, points = self.cache.photo(fake), self.cache.landmarks[fake]
+            smaller = float(min(self.face_sizes[real], self.face_sizes[fake]))
+        else:
+            real = self._pick(self.rebuilt if kind in (1, 3) else self.reals, rng)
+            points, smaller = self.cache.landmarks[real], float(self.face_sizes[real])
+            original = self.cache.photo(real)
+            if kind == 1:
+                photo = self.reconstructions.photo(real, *original.shape[:2])
+            elif kind == 2:
+                photo = self_blended(original, points, rng)
+            elif kind == 3:
+                rebuilt = self.reconstructions.photo(real, *original.shape[:2])
+                photo = part_replaced(original, rebuilt, points, rng)
+            else:
+                other = self._pick(self.reals, rng)
+                photo = cross_blended(original, points, self.cache.photo(other), self.cache.landmarks[other], rng)
+        genuine = apply_damage(
+            self.cache.photo(real), self.cache.landmarks[real], damage, self.size, self.margin, smaller
+        )
+        forged = apply_damage(photo, points, damage, self.size, self.margin, smaller)
+        return genuine, forged, kind
+
+    def __getitem__(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, batch])
+        drawn = [self.pair(rng) for _ in range(self.pairs)]
+        crops = np.stack([pair[0] for pair in drawn] + [pair[1] for pair in drawn])
+        return torch.from_numpy(crops).permute(0, 3, 1, 2), torch.tensor([pair[2] for pair in drawn])

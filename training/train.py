@@ -1,0 +1,284 @@
+"""Train ``frame_cnn``: pairs of crops, EfficientNet-Lite0, AdamW, a cosine over the run, averaged weights.
+
+The loop is small on purpose and can be resumed: everything it needs lies in ``<run>/last.pt``. A run's length is given
+in minutes, because the machine is shared; progress is the share of these minutes that was spent training.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, SequentialSampler, Subset
+
+from pipelines.image.align import align_faces
+from training.augment import recode
+from training.data.cache import PhotoCache, load_cache
+from training.data.pairs import Mixture, PairBatches, Reconstructions
+from training.data.sources import PAIRS, WATCHED
+from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
+
+MEAN, STD = 127.0 / 255, 128.0 / 255
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one run.
+
+    Attributes:
+        size, margin: the crop (``card.preprocessing``).
+        minutes: length of the run; pairs: pairs in a batch (two crops each).
+        rate: largest learning rate; the head learns ``head_factor`` times faster.
+        ranking: weight of the loss that wants each fake above its own real.
+        average: decay of the averaged weights.
+        without: sources that the run must not see (leave-kinds-out folds); watched sources are never seen.
+        held_out: share of the clusters that only watch the run.
+    """
+
+    size: int = 160
+    margin: float = 1.3
+    minutes: float = 60.0
+    pairs: int = 16
+    rate: float = 5e-4
+    head_factor: float = 4.0
+    decay: float = 0.02
+    ranking: float = 0.5
+    smoothing: float = 0.02
+    average: float = 0.998
+    warm_up: int = 100
+    seed: int = 1
+    held_out: float = 0.1
+    without: tuple[str, ...] = ()
+    threads: int = 1
+    loaders: int = 1
+
+
+def keep_memory() -> None:
+    """Ask glibc to keep freed memory: without it each large tensor costs page faults (a third of a step on a CPU)."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # another C library: slower, not wrong
+        return
+    libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for each large block
+    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def held_out_clusters(clusters: npt.NDArray[np.int32], share: float, seed: int = 20) -> npt.NDArray[np.bool_]:
+    """Mask of the photos whose cluster is held out; the same for every run."""
+    drawn = np.random.default_rng(seed).random(int(clusters.max(initial=-1)) + 1)
+    return np.asarray(drawn[clusters] < share)
+
+
+def normalised(crops: Tensor) -> Tensor:
+    """uint8 [n, 3, s, s] to the network's float input, channels last."""
+    scaled = (crops.float() / 255 - MEAN) / STD
+    return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def crops_of(
+    cache: PhotoCache, items: npt.NDArray[np.int64], size: int, margin: float, quality: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Crops as serving cuts them, uint8 [n, size, size, 3]; recompressed first where a quality is given."""
+    crops = np.empty((len(items), size, size, 3), np.uint8)
+    for place, item in enumerate(items):
+        photo = np.ascontiguousarray(cache.photo(item))
+        if quality:
+            photo = recode(photo, ".jpg", quality)
+        crops[place] = align_faces(photo, cache.landmarks[item][None], size, margin)[0]
+    return crops
+
+
+@torch.inference_mode()
+def logits_of(model: EfficientNetLite0, crops: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
+    """Raw logits, float32 [n]."""
+    model.eval()
+    parts = [
+        model(normalised(torch.from_numpy(crops[start : start + batch]).permute(0, 3, 1, 2))).logit[:, 0].numpy()
+        for start in range(0, len(crops), batch)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def rank_auc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> float:
+    """Area under the ROC curve by ranks, ties counted half."""
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    fakes = labels == 1
+    n, m = int(fakes.sum()), int((~fakes).sum())
+    return float((ranks[fakes].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")
+
+
+class Monitor:
+    """AUC of each source pair on photos that the run does not see, and the watched kinds against all held-out reals."""
+
+    def __init__(self, cache: PhotoCache, unseen: npt.NDArray[np.bool_], settings: Settings) -> None:
+        sources = np.array([row.source for row in cache.rows])
+        self.labels = np.array([row.label for row in cache.rows])
+        items = np.flatnonzero(unseen)
+        self.crops = crops_of(cache, items, settings.size, settings.margin)
+        self.sources, self.labels = sources[items], self.labels[items]
+
+    def measure(self, model: EfficientNetLite0) -> dict[str, float]:
+        scores = logits_of(model, self.crops)
+        result = {}
+        for group in PAIRS:
+            fakes = (self.labels == 1) & np.isin(self.sources, [s for s in group.fakes if s not in WATCHED])
+            chosen = fakes | ((self.labels == 0) & np.isin(self.sources, group.reals))
+            result[group.name] = rank_auc(scores[chosen], self.labels[chosen])
+        for name in WATCHED:
+            chosen = (self.labels == 0) | (self.sources == name)
+            result[f"watched:{name}"] = rank_auc(scores[chosen], self.labels[chosen])
+        return {name: round(value, 4) for name, value in result.items() if np.isfinite(value)}
+
+
+def loss_of(logits: Tensor, pairs: int, settings: Settings) -> tuple[Tensor, Tensor]:
+    """Cross-entropy over the crops (reals first, then fakes), and the ranking loss over the pairs."""
+    targets = torch.cat([torch.zeros(pairs), torch.ones(pairs)])
+    targets = targets * (1 - 2 * settings.smoothing) + settings.smoothing
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets)
+    ranking = functional.softplus(logits[:pairs] - logits[pairs:]).mean()
+    return entropy, ranking
+
+
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the averaged weights (and running statistics) towards the model's."""
+    with torch.no_grad():
+        for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+            if kept.dtype.is_floating_point:
+                kept.lerp_(new.to(kept.dtype), 1 - decay)
+            else:
+                kept.copy_(new)
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole: first beside the target, then renamed."""
+    partial = path.with_suffix(".partial")
+    torch.save(dict(state), partial)
+    partial.replace(path)
+
+
+def main(
+    run: Path, settings: Settings | None = None, cache: Path = Path(".cache"), evaluate_every: float = 8.0
+) -> Path:
+    """Train or resume a run and return its checkpoint.
+
+    Args:
+        run: folder of the run; an existing ``last.pt`` in it is resumed with the settings given now.
+        settings: see ``Settings``; the defaults where left out.
+        cache: folder with ``photos`` and ``recon`` (``training.prepare`` writes both).
+        evaluate_every: minutes between two looks at the held-out photos.
+
+    Returns:
+        Path of ``last.pt`` with the keys ``model``, ``average``, ``optimiser``, ``step``, ``spent``, ``settings``.
+    """
+    settings = settings or Settings()
+    keep_memory()
+    cv2.setNumThreads(0)  # its thread pool does not survive the fork of the loader
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    run.mkdir(parents=True, exist_ok=True)
+    photos = load_cache(cache / "photos")
+    sources = np.array([row.source for row in photos.rows])
+    hidden = np.isin(sources, WATCHED)
+    unseen = hidden | held_out_clusters(photos.clusters, settings.held_out)
+    barred = np.array(
+        [f"{'fake' if row.label else 'real'}/{row.source}" in settings.without for row in photos.rows], dtype=np.bool_
+    )
+    batches = PairBatches(
+        photos,
+        ~unseen & ~barred,
+        Reconstructions(cache / "recon"),
+        settings.size,
+        settings.margin,
+        settings.pairs,
+        10**6,
+        settings.seed,
+        Mixture(),
+    )
+    model = pretrained().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(model)
+    head = list(model.classifier.parameters())
+    groups = []
+    for group in parameter_groups(model, settings.decay):
+        for is_head in (False, True):
+            members = [p for p in group["params"] if any(p is h for h in head) == is_head]  # type: ignore[attr-defined]
+            factor = settings.head_factor if is_head else 1.0
+            groups.append({"params": members, "weight_decay": group["weight_decay"], "factor": factor})
+    optimiser = torch.optim.AdamW(groups, lr=settings.rate)
+    step, spent = 0, 0.0
+    last = run / "last.pt"
+    if last.exists():
+        state = torch.load(last, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = state["step"], state["spent"]
+    monitor = Monitor(photos, unseen & ~barred, settings)
+    loader = DataLoader(
+        Subset(batches, range(step, len(batches))),
+        batch_size=None,
+        sampler=SequentialSampler(range(len(batches) - step)),
+        num_workers=settings.loaders,
+        prefetch_factor=8 if settings.loaders else None,
+    )
+    log = (run / "log.jsonl").open("a", encoding="utf-8")
+    limit = settings.minutes * 60
+    last_look, began, sums = spent, time.monotonic() - spent, np.zeros(3)
+    for crops, _kinds in loader:
+        progress = spent / limit
+        rate = settings.rate * min(1.0, (step + 1) / settings.warm_up) * 0.5 * (1 + np.cos(np.pi * min(1.0, progress)))
+        for entry in optimiser.param_groups:
+            entry["lr"] = rate * entry["factor"]
+        model.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(normalised(crops)).logit
+        entropy, ranking = loss_of(logits[:, 0].float(), settings.pairs, settings)
+        optimiser.zero_grad(set_to_none=True)
+        (entropy + settings.ranking * ranking).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        step += 1
+        # Early on the average follows the model quickly; later it remembers some hundred steps.
+        update_average(average, model, min(settings.average, (1 + step) / (10 + step)))
+        ordered = (logits[settings.pairs :] > logits[: settings.pairs]).float().mean()
+        sums += [entropy.item(), ranking.item(), ordered.item()]
+        spent = time.monotonic() - began
+        finished = spent >= limit
+        if step % 50 == 0:
+            entry = dict(zip(("entropy", "ranking", "ordered"), (sums / 50).round(4).tolist(), strict=True))
+            log.write(json.dumps({"step": step, "minutes": round(spent / 60, 2), "rate": rate, **entry}) + "\n")
+            log.flush()
+            sums[:] = 0
+        if finished or spent - last_look > evaluate_every * 60:
+            last_look = spent
+            log.write(json.dumps({"step": step, "minutes": round(spent / 60, 2), "auc": monitor.measure(average)}) + "\n")
+            log.flush()
+            save_state(
+                last,
+                {
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step,
+                    "spent": spent,
+                    "settings": json.dumps(asdict(settings)),
+                },
+            )
+        if finished:
+            break
+    log.close()
+    return last
