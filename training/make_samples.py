@@ -61,9 +61,15 @@ def make_samples(folder: Path = FOLDER) -> list[Path]:
         "coffee.webp": data.coffee(),
         "group.jpg": group,
     }
+    # A folder in the layout that `deepscan evaluate` reads: variants, and self-blended copies of them.
+    for number in range(4):
+        variant = _variant(portrait, rng, 480)
+        pictures[f"evaluation/nasa/real/{number}.jpg"] = variant
+        pictures[f"evaluation/nasa/fake/{number}.jpg"] = self_blended(variant, _landmarks(variant), rng)
     paths = []
     for name, pixels in pictures.items():
         path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.ascontiguousarray(pixels)).save(path, quality=92)
         paths.append(path)
     return paths
