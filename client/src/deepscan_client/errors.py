@@ -108,6 +108,10 @@ class ServiceError(DeepScanError):
 class UnavailableError(ServiceError):
     """The service is not reachable or not ready."""
 
+    sent: bool = True
+    """False where no work can have been done for the request: it never left this machine, or the server
+    refused it before a model saw it. Only then does the client send it again by itself."""
+
 
 class OverloadedError(ServiceError):
     """The service shed this request on purpose; no work was done for it."""

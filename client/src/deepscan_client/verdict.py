@@ -221,6 +221,8 @@ def _convert(hint: Any, value: Any) -> Any:
             return None
         return _convert(next(a for a in arguments if a is not type(None)), value)
     if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"a list expected, {type(value).__name__} found")
         repeated = len(arguments) == 2 and arguments[1] is Ellipsis
         if not repeated and len(value) != len(arguments):
             raise TypeError(f"{len(arguments)} values expected, {len(value)} found")
@@ -231,5 +233,13 @@ def _convert(hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
     if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"a number expected, {type(value).__name__} found")
         return float(value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TypeError(f"an object expected, {type(value).__name__} found")
+        return {str(key): _convert(arguments[1], item) for key, item in value.items()}
+    if hint in (str, int, bool) and type(value) is not hint:
+        raise TypeError(f"{hint.__name__} expected, {type(value).__name__} found")
     return value

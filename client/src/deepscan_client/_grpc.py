@@ -1,0 +1,175 @@
+"""Transports over gRPC."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from deepscan_client._config import Deadline, Health
+from deepscan_client._status import deadline_error, error_from_status
+from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
+from deepscan_client._transport import Address, Array, Arrays, CallOptions, health_of, metadata
+from deepscan_client.errors import DeepScanError
+
+
+def _channel_arguments(address: Address) -> list[tuple[str, Any]]:
+    arguments: list[tuple[str, Any]] = [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        # Triton's error messages travel in the trailers, which gRPC caps at 8 KB.
+        ("grpc.max_metadata_size", 64 * 1024),
+        # A server that is just starting is found within a moment, not after gRPC's second.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        # Channels of other objects in this process must not share that back-off.
+        ("grpc.use_local_subchannel_pool", 1),
+        # Triton's server closes a connection that is pinged more often than every five minutes.
+        ("grpc.keepalive_time_ms", 330_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+    if address.loopback:
+        arguments.append(("grpc.enable_http_proxy", 0))
+    return arguments
+
+
+def _typed(error: InferenceServerException, request_id: str) -> DeepScanError:
+    return error_from_status(error.status(), error.message() or "", request_id or None)
+
+
+def _seconds(deadline: Deadline | None, request_id: str = "") -> float | None:
+    """The time a call may take.
+
+    Raises:
+        DeadlineError: it has passed.
+    """
+    if deadline is None:
+        return None
+    if deadline.expired:
+        raise deadline_error(request_id or None)
+    return deadline.remaining()
+
+
+def _not_ready(error: InferenceServerException) -> Health:
+    return Health(live=False, ready=False, detail=f"{error.message()}"[:300])
+
+
+class GrpcTransport:
+    """Over gRPC, for threads."""
+
+    def __init__(self, address: Address) -> None:
+        self._client = triton.InferenceServerClient(
+            address.target, ssl=address.secure, channel_args=_channel_arguments(address)
+        )
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> Arrays:
+        """See :class:`~deepscan_client._transport.Transport`."""
+        done = threading.Event()
+        answer: list[tuple[Any, InferenceServerException | None]] = []
+
+        def receive(result: Any, error: InferenceServerException | None) -> None:
+            answer.append((result, error))
+            done.set()
+
+        call = self._client.async_infer(
+            model,
+            make_inputs(triton, inputs),
+            receive,
+            outputs=make_outputs(triton, outputs),
+            request_id=options.request_id,
+            client_timeout=_seconds(options.deadline, options.request_id),
+            headers=metadata(options),
+        )
+        try:
+            if options.cancellation is None:
+                done.wait()
+            else:
+                with options.cancellation.runs(call.cancel):
+                    done.wait()
+        except BaseException:  # Ctrl-C while waiting: the server need not go on
+            call.cancel()
+            raise
+        result, error = answer[0]
+        if error is not None:
+            raise _typed(error, options.request_id) from error
+        return read_outputs(result, outputs)
+
+    def health(self, model: str, deadline: Deadline | None = None) -> Health:
+        """See :class:`~deepscan_client._transport.Transport`."""
+        try:
+            ready = self._client.is_server_ready(client_timeout=_seconds(deadline))
+            loaded = ready and self._client.is_model_ready(model, client_timeout=_seconds(deadline))
+        except InferenceServerException as error:
+            return _not_ready(error)
+        except DeepScanError as error:
+            return Health(live=False, ready=False, detail=error.message)
+        return health_of(ready, loaded, model)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.close()
+
+
+class AsyncGrpcTransport:
+    """Over gRPC, for asyncio. The channel is made with the first call, inside its event loop."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._client: Any = None
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            from tritonclient.grpc.aio import InferenceServerClient
+
+            self._client = InferenceServerClient(
+                self._address.target, ssl=self._address.secure, channel_args=_channel_arguments(self._address)
+            )
+        return self._client
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> Arrays:
+        """See :class:`~deepscan_client._transport.AsyncTransport`."""
+        try:
+            result = await self._connected().infer(
+                model,
+                make_inputs(triton, inputs),
+                outputs=make_outputs(triton, outputs),
+                request_id=options.request_id,
+                client_timeout=_seconds(options.deadline, options.request_id),
+                headers=metadata(options),
+            )
+        except InferenceServerException as error:
+            raise _typed(error, options.request_id) from error
+        return read_outputs(result, outputs)
+
+    async def health(self, model: str, deadline: Deadline | None = None) -> Health:
+        """See :class:`~deepscan_client._transport.AsyncTransport`."""
+        client = self._connected()
+        try:
+            ready = await client.is_server_ready(client_timeout=_seconds(deadline))
+            loaded = ready and await client.is_model_ready(model, client_timeout=_seconds(deadline))
+        except InferenceServerException as error:
+            return _not_ready(error)
+        except DeepScanError as error:
+            return Health(live=False, ready=False, detail=error.message)
+        return health_of(ready, loaded, model)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()

@@ -1,0 +1,263 @@
+"""Transports over HTTP.
+
+The one for threads uses Python's own ``http.client``: tritonclient's is bound to one thread and has one
+timeout for its life, so that a deadline could not be kept. Bodies are made and read by tritonclient.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from deepscan_client._config import Deadline, Health
+from deepscan_client._status import deadline_error, error_from_status, unreachable
+from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
+from deepscan_client._transport import Address, Array, Arrays, CallOptions, health_of, metadata
+from deepscan_client.errors import DeadlineError, DeepScanError, UnavailableError
+
+_STATUS_DETAIL = 300
+
+
+class HttpTransport:
+    """Over HTTP, for threads: each call takes a kept connection, or makes one."""
+
+    def __init__(self, address: Address, connect_timeout: float = 5.0) -> None:
+        self._address = address
+        self._connect_timeout = connect_timeout
+        parts = urlsplit(f"http://{address.target}")
+        self._host, self._port, self._base = parts.hostname or "", parts.port, parts.path
+        self._idle: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> Arrays:
+        """See :class:`~deepscan_client._transport.Transport`."""
+        body, header_length = triton.InferenceServerClient.generate_request_body(
+            make_inputs(triton, inputs), outputs=make_outputs(triton, outputs), request_id=options.request_id
+        )
+        headers = metadata(options) | {"content-type": "application/octet-stream"}
+        if header_length is not None:
+            headers["inference-header-content-length"] = str(header_length)
+        response, answer = self._exchange("POST", f"/v2/models/{quote(model)}/infer", body, headers, options)
+        if response.status != 200:
+            raise error_from_status(response.status, _words(answer), options.request_id or None)
+        length = response.getheader("Inference-Header-Content-Length")
+        parsed = triton.InferenceServerClient.parse_response_body(
+            answer, header_length=None if length is None else int(length)
+        )
+        return read_outputs(parsed, outputs)
+
+    def health(self, model: str, deadline: Deadline | None = None) -> Health:
+        """See :class:`~deepscan_client._transport.Transport`."""
+        try:
+            options = CallOptions(deadline=deadline)
+            ready = self._exchange("GET", "/v2/health/ready", None, {}, options)[0].status == 200
+            path = f"/v2/models/{quote(model)}/ready"
+            loaded = ready and self._exchange("GET", path, None, {}, options)[0].status == 200
+        except DeepScanError as error:
+            return Health(live=False, ready=False, detail=error.message)
+        return health_of(ready, loaded, model)
+
+    def close(self) -> None:
+        """Close what is kept; calls under way end on their own."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], options: CallOptions
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        request_id = options.request_id or None
+        connection = self._connection(options.deadline, request_id)
+        cancellation = options.cancellation
+        guard = cancellation.runs(lambda: _abort(connection)) if cancellation else contextlib.nullcontext()
+        try:
+            with guard:
+                _limit(connection, options.deadline, request_id)
+                connection.request(method, self._base + path, body=body, headers=headers)
+                _limit(connection, options.deadline, request_id)
+                response = connection.getresponse()
+                answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if cancellation is not None:
+                cancellation.raise_if_cancelled(request_id)
+            if isinstance(error, TimeoutError):
+                raise deadline_error(request_id) from error
+            raise UnavailableError(
+                f"the connection to {self._address} broke: {error or type(error).__name__}",
+                remedy="send it again if it may be judged twice",
+                request_id=request_id,
+            ) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(connection, response)
+        return response, answer
+
+    def _connection(self, deadline: Deadline | None, request_id: str | None) -> http.client.HTTPConnection:
+        """A kept connection that the server has not closed meanwhile, or a new one."""
+        while True:
+            with self._lock:
+                kept = self._idle.pop() if self._idle else None
+            if kept is None:
+                break
+            # An idle connection that has something to read is one that the server closed.
+            if kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
+                return kept
+            kept.close()
+        seconds = self._connect_timeout
+        if deadline is not None:
+            if deadline.expired:
+                raise deadline_error(request_id)
+            seconds = min(seconds, deadline.remaining())
+        if self._address.secure:
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=seconds, context=ssl.create_default_context()
+            )
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=seconds)
+        try:
+            connection.connect()
+        except OSError as error:
+            connection.close()
+            if deadline is not None and deadline.expired:
+                raise deadline_error(request_id) from error
+            raise unreachable(str(self._address), str(error)) from error
+        return connection
+
+    def _keep(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+        if response.will_close or connection.sock is None:
+            connection.close()
+            return
+        with self._lock:
+            self._idle.append(connection)
+
+
+def _limit(connection: http.client.HTTPConnection, deadline: Deadline | None, request_id: str | None) -> None:
+    """Give the socket what is left of the deadline."""
+    if deadline is not None and deadline.expired:
+        raise deadline_error(request_id)
+    if connection.sock is not None:
+        connection.sock.settimeout(None if deadline is None else deadline.remaining() or 1e-3)
+
+
+def _abort(connection: http.client.HTTPConnection) -> None:
+    """Wake the thread that waits on the socket; it then closes it."""
+    if connection.sock is not None:
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _words(body: bytes) -> str:
+    """Triton's words inside its JSON, or what is there instead."""
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body[:_STATUS_DETAIL].decode(errors="replace")
+
+
+class AsyncHttpTransport:
+    """Over HTTP, for asyncio (aiohttp). The session is made with the first call, inside its event loop."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._client: Any = None
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            from tritonclient.http.aio import InferenceServerClient
+
+            # Deadlines are kept around each call, so that the session itself needs none.
+            self._client = InferenceServerClient(
+                self._address.target,
+                ssl=self._address.secure,
+                ssl_context=ssl.create_default_context() if self._address.secure else False,
+                conn_limit=1000,
+                conn_timeout=cast(float, None),
+            )
+        return self._client
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> Arrays:
+        """See :class:`~deepscan_client._transport.AsyncTransport`."""
+        request_id = options.request_id or None
+        call = self._connected().infer(
+            model,
+            make_inputs(triton, inputs),
+            outputs=make_outputs(triton, outputs),
+            request_id=options.request_id,
+            headers=metadata(options),
+        )
+        try:
+            result = await _within(call, options.deadline, request_id)
+        except InferenceServerException as error:
+            raise error_from_status(error.status(), error.message() or "", request_id) from error
+        except OSError as error:
+            raise self._broken(error, request_id) from error
+        return read_outputs(result, outputs)
+
+    async def health(self, model: str, deadline: Deadline | None = None) -> Health:
+        """See :class:`~deepscan_client._transport.AsyncTransport`."""
+        client = self._connected()
+        try:
+            ready = await _within(client.is_server_ready(), deadline, None)
+            loaded = ready and await _within(client.is_model_ready(model), deadline, None)
+        except (InferenceServerException, OSError, DeadlineError) as error:
+            return Health(live=False, ready=False, detail=str(error)[:_STATUS_DETAIL])
+        return health_of(ready, loaded, model)
+
+    async def close(self) -> None:
+        """Close the session."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _broken(self, error: OSError, request_id: str | None) -> DeepScanError:
+        """aiohttp's connection errors are OSErrors; the ones before sending have their own class."""
+        from aiohttp import ClientConnectorError
+
+        if isinstance(error, ClientConnectorError):
+            return unreachable(str(self._address), str(error))
+        return UnavailableError(
+            f"the connection to {self._address} broke: {error}",
+            remedy="send it again if it may be judged twice",
+            request_id=request_id,
+        )
+
+
+async def _within(call: Any, deadline: Deadline | None, request_id: str | None) -> Any:
+    """Await a call no longer than its deadline.
+
+    Raises:
+        DeadlineError: it passed; the call was cancelled.
+    """
+    if deadline is None:
+        return await call
+    try:
+        return await asyncio.wait_for(call, deadline.remaining())
+    except TimeoutError as error:
+        raise deadline_error(request_id) from error
