@@ -14,5 +14,7 @@ MAX_FACES: Final = 64
 """Faces judged in one picture, the largest first; the verdict says when some were left out."""
 MAX_BATCH_FILES: Final = 64
 """Files of one ``batch-predict`` request."""
+MAX_BATCH_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of all files of one ``batch-predict`` request together."""
 MAX_OPTIONS_BYTES: Final = 4096
 """Bytes of the JSON options of one request."""
