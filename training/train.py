@@ -10,8 +10,9 @@ import copy
 import ctypes
 import json
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from pipelines.image.align import align_faces
+from pipelines.metrics import auc
 from training.augment import recode
 from training.data.cache import PhotoCache, load_cache
 from training.data.pairs import Mixture, PairBatches, Reconstructions
@@ -83,6 +85,23 @@ def held_out_clusters(clusters: npt.NDArray[np.int32], share: float, seed: int =
     return np.asarray(drawn[clusters] < share)
 
 
+def held_out_photos(cache: PhotoCache, share: float = 0.1) -> npt.NDArray[np.bool_]:
+    """Mask of the photos that only watch: the held-out clusters and the watched kinds."""
+    sources = np.array([row.source for row in cache.rows])
+    return held_out_clusters(cache.clusters, share) | np.isin(sources, WATCHED)
+
+
+def barred_photos(cache: PhotoCache, without: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Mask of the photos whose source, as ``real/<name>`` or ``fake/<name>``, a run must not see."""
+    names = [f"{'fake' if row.label else 'real'}/{row.source}" for row in cache.rows]
+    return np.isin(np.array(names), list(without))
+
+
+def training_photos(cache: PhotoCache, settings: Settings) -> npt.NDArray[np.bool_]:
+    """Mask of the photos that a run is trained on."""
+    return ~held_out_photos(cache, settings.held_out) & ~barred_photos(cache, settings.without)
+
+
 def normalised(crops: Tensor) -> Tensor:
     """uint8 [n, 3, s, s] to the network's float input, channels last."""
     scaled = (crops.float() / 255 - MEAN) / STD
@@ -113,15 +132,6 @@ def logits_of(model: EfficientNetLite0, crops: npt.NDArray[np.uint8], batch: int
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def rank_auc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> float:
-    """Area under the ROC curve by ranks, ties counted half."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    fakes = labels == 1
-    n, m = int(fakes.sum()), int((~fakes).sum())
-    return float((ranks[fakes].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")
-
-
 class Monitor:
     """AUC of each source pair on photos that the run does not see, and the watched kinds against all held-out reals."""
 
@@ -138,10 +148,10 @@ class Monitor:
         for group in PAIRS:
             fakes = (self.labels == 1) & np.isin(self.sources, [s for s in group.fakes if s not in WATCHED])
             chosen = fakes | ((self.labels == 0) & np.isin(self.sources, group.reals))
-            result[group.name] = rank_auc(scores[chosen], self.labels[chosen])
+            result[group.name] = auc(scores[chosen], self.labels[chosen])
         for name in WATCHED:
             chosen = (self.labels == 0) | (self.sources == name)
-            result[f"watched:{name}"] = rank_auc(scores[chosen], self.labels[chosen])
+            result[f"watched:{name}"] = auc(scores[chosen], self.labels[chosen])
         return {name: round(value, 4) for name, value in result.items() if np.isfinite(value)}
 
 
@@ -192,15 +202,9 @@ def main(
     torch.manual_seed(settings.seed)
     run.mkdir(parents=True, exist_ok=True)
     photos = load_cache(cache / "photos")
-    sources = np.array([row.source for row in photos.rows])
-    hidden = np.isin(sources, WATCHED)
-    unseen = hidden | held_out_clusters(photos.clusters, settings.held_out)
-    barred = np.array(
-        [f"{'fake' if row.label else 'real'}/{row.source}" in settings.without for row in photos.rows], dtype=np.bool_
-    )
     batches = PairBatches(
         photos,
-        ~unseen & ~barred,
+        training_photos(photos, settings),
         Reconstructions(cache / "recon"),
         settings.size,
         settings.margin,
@@ -227,7 +231,9 @@ def main(
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["spent"]
-    monitor = Monitor(photos, unseen & ~barred, settings)
+    monitor = Monitor(
+        photos, held_out_photos(photos, settings.held_out) & ~barred_photos(photos, settings.without), settings
+    )
     loader = DataLoader(
         Subset(batches, range(step, len(batches))),
         batch_size=None,
@@ -240,7 +246,7 @@ def main(
     last_look, began, sums = spent, time.monotonic() - spent, np.zeros(3)
     for crops, _kinds in loader:
         progress = spent / limit
-        rate = settings.rate * min(1.0, (step + 1) / settings.warm_up) * 0.5 * (1 + np.cos(np.pi * min(1.0, progress)))
+        rate = settings.rate * min(1.0, (step + 1) / settings.warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         for entry in optimiser.param_groups:
             entry["lr"] = rate * entry["factor"]
         model.train()
@@ -265,7 +271,8 @@ def main(
             sums[:] = 0
         if finished or spent - last_look > evaluate_every * 60:
             last_look = spent
-            log.write(json.dumps({"step": step, "minutes": round(spent / 60, 2), "auc": monitor.measure(average)}) + "\n")
+            looked = {"step": step, "minutes": round(spent / 60, 2), "auc": monitor.measure(average)}
+            log.write(json.dumps(looked) + "\n")
             log.flush()
             save_state(
                 last,

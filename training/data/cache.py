@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.image.align import align_faces
 from cards.card import FaceDetection
+from pipelines.image.align import align_faces
 from pipelines.image.faces import Detect, find_faces
 from training.data.manifest import Row
 
@@ -75,7 +75,8 @@ def cluster(hashes: Sequence[int], identities: Sequence[tuple[str, ...]], distan
     ones = bits.sum(axis=1)
     for start in range(0, len(bits), 512):
         block = bits[start : start + 512]
-        apart = ones[start : start + 512, None] + ones[None] - 2 * (block.astype(np.float32) @ bits.T.astype(np.float32))
+        common = block.astype(np.float32) @ bits.T.astype(np.float32)
+        apart = ones[start : start + 512, None] + ones[None] - 2 * common
         for left, right in zip(*np.nonzero(apart <= distance), strict=True):
             if start + left < right:
                 parents[root(int(start + left))] = root(int(right))
@@ -87,7 +88,9 @@ def cluster(hashes: Sequence[int], identities: Sequence[tuple[str, ...]], distan
     return np.unique(roots, return_inverse=True)[1].astype(np.int32)
 
 
-def build_cache(data: Path, rows: Sequence[Row], target: Path, detect: Detect, policy: FaceDetection | None = None) -> None:
+def build_cache(
+    data: Path, rows: Sequence[Row], target: Path, detect: Detect, policy: FaceDetection | None = None
+) -> None:
     """Detect the largest face of each photo and write ``photos.npy`` and ``index.csv`` into ``target``.
 
     Photos in which no face is found are left out and counted in the log.

@@ -47,13 +47,13 @@ PAIRS: tuple[SourcePair, ...] = (
     SourcePair(
         "diffusion_galleries", ("flux_closeups", "stable_diffusion_21", "diffusion_portraits"), PORTRAITS, 0.07, False
     ),
-    SourcePair("costume_galleries", ("sd15_lora_portraits",), ("stock_photos", "press_photos", "web_photos"), 0.02, False),
+    SourcePair(
+        "costume_galleries", ("sd15_lora_portraits",), ("stock_photos", "press_photos", "web_photos"), 0.02, False
+    ),
 )
 
 #: Sources whose file names carry the ids of clips, ``method__target_source_frame`` or ``method__clip_frame``.
-CLIP_SOURCES = tuple(
-    source for pair in PAIRS if pair.name.startswith("ffpp") for source in (*pair.fakes, *pair.reals)
-)
+CLIP_SOURCES = tuple(source for pair in PAIRS if pair.name.startswith("ffpp") for source in (*pair.fakes, *pair.reals))
 
 #: Small kinds that no training run sees: they only watch the run.
 WATCHED = ("gpen_restored", "stylegan2ada", "diffusion_portraits", "gpt_image")

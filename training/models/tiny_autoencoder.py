@@ -25,9 +25,7 @@ class _Block(nn.Module):
 
     def __init__(self, pooled: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Sequential(
-            _conv(WIDTH, WIDTH), nn.ReLU(), _conv(WIDTH, WIDTH), nn.ReLU(), _conv(WIDTH, WIDTH)
-        )
+        self.conv = nn.Sequential(_conv(WIDTH, WIDTH), nn.ReLU(), _conv(WIDTH, WIDTH), nn.ReLU(), _conv(WIDTH, WIDTH))
         self.pool: nn.Sequential | None = None
         if pooled:
             self.pool = nn.Sequential(

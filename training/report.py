@@ -1,0 +1,89 @@
+"""What a run leaves for the record: its settings, its data with licences, and the fit of its calibration."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from cards.record import Calibration, DataSource, OperatingPoint
+from training.data.cache import PhotoCache
+from training.train import Settings, training_photos
+
+RESEARCH = "Research and evaluation only: some training sources forbid commercial use or state no licence"
+COMMERCIAL = "Proprietary: every training source allows commercial use (our reading, no legal advice)"
+
+
+class Fit(BaseModel):
+    """``calibration.json`` of a run: what ``training.calibrate`` fitted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calibration: Calibration
+    refits: tuple[tuple[float, float], ...]
+    """Bootstrap refits as (slope, intercept) on the calibrated log-odds: (1, 0) is the fit itself."""
+    real_quantiles: tuple[float, ...]
+    """Evenly spaced quantiles of the calibrated log-odds of real faces."""
+    operating_points: dict[str, OperatingPoint]
+    default_operating_point: str
+    fitted_on: str
+    shift: float | None = None
+    """Mean of the final model's logits minus the fold models', on held-out reals: it was taken out of the fit."""
+    by_kind: dict[str, float] = {}
+    """AUC of each held-out kind under the model that had not seen it."""
+
+    @staticmethod
+    def read(path: Path) -> Fit | None:
+        """The fit of a run, or None where it has none yet."""
+        return Fit.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def settings_of(checkpoint: Path) -> tuple[Settings, dict[str, Any]]:
+    """The settings of a run and its progress (steps, minutes)."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    told = json.loads(state["settings"])
+    told["without"] = tuple(told["without"])
+    return Settings(**told), {"steps": int(state["step"]), "minutes_spent": round(float(state["spent"]) / 60, 1)}
+
+
+def run_settings(checkpoint: Path) -> dict[str, Any]:
+    """Settings and progress of a run, as JSON values for the record."""
+    settings, progress = settings_of(checkpoint)
+    return {
+        **{name: list(v) if isinstance(v, tuple) else v for name, v in vars(settings).items()},
+        **progress,
+        "crops_seen": progress["steps"] * settings.pairs * 2,
+        "loss": "binary cross-entropy + pairwise ranking",
+        "optimiser": "AdamW, cosine, averaged weights",
+        "pseudo_fakes": ["self-blended", "cross-blended", "autoencoder reconstruction, whole and in part"],
+        "autoencoder": "TAESD, FLUX.2 variant (MIT), used in training only",
+    }
+
+
+def data_sources(cache: PhotoCache, checkpoint: Path) -> tuple[DataSource, ...]:
+    """The sources that a run was trained on, with the number of photos and the licence of each."""
+    settings, _ = settings_of(checkpoint)
+    chosen = [cache.rows[item] for item in np.flatnonzero(training_photos(cache, settings))]
+    counts = Counter((row.label, row.source, row.licence, row.commercial) for row in chosen)
+    return tuple(
+        DataSource(
+            source=source,
+            label="fake" if label else "real",
+            items=items,
+            licence=licence,
+            commercial=commercial == "yes",
+            generator=source if label else "",
+        )
+        for (label, source, licence, commercial), items in sorted(counts.items())
+    )
+
+
+def licence_of(sources: tuple[DataSource, ...]) -> dict[str, Any]:
+    """``licence`` and ``commercial`` of weights that were trained on these sources."""
+    commercial = bool(sources) and all(source.commercial for source in sources)
+    return {"licence": COMMERCIAL if commercial else RESEARCH, "commercial": commercial}
