@@ -1,0 +1,178 @@
+"""The real transports against small servers that speak Triton's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from deepscan_client import (
+    AsyncDeepScanClient,
+    Cancellation,
+    CancelledError,
+    DeadlineError,
+    DeepScanClient,
+    InstallationError,
+    MediaError,
+    RetryPolicy,
+    UnavailableError,
+)
+from deepscan_client.errors import MediaError as ServerSideMediaError
+
+PHOTO = b"\xff\xd8 a photo \x00\x00"  # ends with zeros: BYTES tensors must not lose them
+TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+
+
+@pytest.fixture(params=["grpc", "http"])
+def server(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+def error_of(server: Any, name: str, words: str) -> tuple[Any, str]:
+    http = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503, "INTERNAL": 500}
+    return (http[name], words) if server.url.startswith("http") else (getattr(grpc.StatusCode, name), words)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_photo_comes_back_as_a_verdict_and_its_headers_go_through(server: Any) -> None:
+    with DeepScanClient(server.url) as client:
+        verdict = client.detect_image(PHOTO, request_id="r-1", headers=TRACE, heatmaps=True)
+    assert verdict.label == "fake"
+    assert verdict.fake_probability == 0.75
+    assert verdict.request_id == "r-1"
+    (seen,) = server.seen
+    assert seen["inputs"]["IMAGE"] == PHOTO
+    assert b'"heatmaps": true' in seen["inputs"]["OPTIONS"]
+    assert seen["id"] == "r-1"
+    assert seen["headers"]["x-request-id"] == "r-1"
+    assert seen["headers"]["traceparent"] == TRACE["traceparent"]
+
+
+async def test_the_asyncio_client_says_the_same(server: Any) -> None:
+    async with AsyncDeepScanClient(server.url) as client:
+        verdicts = await asyncio.gather(*(client.detect_image(PHOTO, request_id=f"r{i}") for i in range(4)))
+        assert await client.is_ready()
+    assert [verdict.request_id for verdict in verdicts] == ["r0", "r1", "r2", "r3"]
+    assert {call["headers"]["x-request-id"] for call in server.seen} == {"r0", "r1", "r2", "r3"}
+
+
+def test_health_tells_a_server_from_a_model(server: Any) -> None:
+    with DeepScanClient(server.url) as client:
+        assert client.health().ready
+        server.model_ready = False
+        health = client.health()
+    assert health.live
+    assert not health
+    assert "deepfake_image" in health.detail
+
+
+async def test_a_server_that_is_away_is_an_answer_and_not_an_error() -> None:
+    for url in (f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"):
+        with DeepScanClient(url) as client:
+            health = client.health(deadline=1.0)
+        assert not health.live
+        assert health.detail
+        async with AsyncDeepScanClient(url) as other:
+            assert not (await other.health(deadline=1.0)).live
+
+
+async def test_a_refused_connection_is_tried_again_and_then_named() -> None:
+    quick = RetryPolicy(attempts=3, backoff=0.01)
+    for url in (f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"):
+        with DeepScanClient(url, retry=quick) as client, pytest.raises(UnavailableError) as caught:
+            client.detect_image(PHOTO, request_id="away")
+        assert not caught.value.sent
+        assert "deepscan serve" in caught.value.remedy
+        assert caught.value.request_id == "away"
+        assert client._budget.tokens == quick.budget - 2
+        async with AsyncDeepScanClient(url, retry=quick) as other:
+            with pytest.raises(UnavailableError):
+                await other.detect_image(PHOTO)
+            assert other._budget.tokens == quick.budget - 2
+
+
+def test_an_error_of_the_pipeline_crosses_the_wire_whole(server: Any) -> None:
+    sent = ServerSideMediaError("the JPEG file is cut off – früh", remedy="send the whole file")
+    server.error = error_of(server, "INVALID_ARGUMENT", f"in ensemble 'deepfake_image', {sent.to_json()}")
+    with DeepScanClient(server.url) as client, pytest.raises(MediaError) as caught:
+        client.detect_image(PHOTO, request_id="r-2")
+    assert caught.value.to_dict() == {**sent.to_dict(), "request_id": "r-2"}
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        ("NOT_FOUND", "Request for unknown model: 'deepfake_image' is not found", InstallationError),
+        ("UNAVAILABLE", "Socket closed", UnavailableError),
+        ("INTERNAL", "Stub process 'image_probe_0_0' is not healthy.", UnavailableError),
+    ],
+)
+def test_a_request_that_reached_the_server_is_sent_once(server: Any, status: str, words: str, kind: type) -> None:
+    server.error = error_of(server, status, words)
+    with DeepScanClient(server.url) as client, pytest.raises(kind):
+        client.detect_image(PHOTO)
+    assert len(server.seen) == 1
+
+
+async def test_a_late_answer_is_a_deadline_error(server: Any) -> None:
+    server.delay = 0.6
+    with DeepScanClient(server.url) as client, pytest.raises(DeadlineError) as caught:
+        client.detect_image(PHOTO, deadline=0.1, request_id="late")
+    assert caught.value.request_id == "late"
+    async with AsyncDeepScanClient(server.url) as other:
+        with pytest.raises(DeadlineError):
+            await other.detect_image(PHOTO, deadline=0.1)
+
+
+def test_another_thread_cancels(server: Any) -> None:
+    server.delay = 3.0
+    cancellation = Cancellation()
+    threading.Timer(0.1, cancellation.cancel).start()
+    with DeepScanClient(server.url) as client, pytest.raises(CancelledError):
+        client.detect_image(PHOTO, cancellation=cancellation)
+    with DeepScanClient(server.url) as client, pytest.raises(CancelledError):
+        client.detect_image(PHOTO, cancellation=cancellation)
+    assert len(server.seen) == 1
+
+
+async def test_a_cancelled_task_cancels_the_call_on_the_server(grpc_server: Any) -> None:
+    grpc_server.delay = 5.0
+    async with AsyncDeepScanClient(grpc_server.url) as client:
+        task = asyncio.create_task(client.detect_image(PHOTO))
+        while not grpc_server.seen:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(grpc_server.cancelled.wait, 3.0)
+
+
+def test_http_connections_are_kept_and_a_closed_one_is_not_used(http_server: Any) -> None:
+    with DeepScanClient(http_server.url) as client:
+        client.detect_image(PHOTO)
+        client.detect_image(PHOTO)
+        assert http_server.connections == 1
+        http_server.error = (0, "")
+        with pytest.raises(UnavailableError) as caught:
+            client.detect_image(PHOTO)
+        assert caught.value.sent
+        assert len(http_server.seen) == 3
+        http_server.error = None
+        assert client.detect_image(PHOTO).label == "fake"
+
+
+def test_any_model_can_be_asked(grpc_server: Any) -> None:
+    with DeepScanClient(grpc_server.url) as client:
+        values = np.arange(6, dtype=np.float32).reshape(2, 3)
+        answer = client.transport.infer("some_network", {"X": values}, ["Y"])
+    assert np.array_equal(answer["Y"], values * 2)
