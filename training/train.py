@@ -246,7 +246,8 @@ def main(
     last_look, began, sums = spent, time.monotonic() - spent, np.zeros(3)
     for crops, _kinds in loader:
         progress = spent / limit
-        rate = settings.rate * min(1.0, (step + 1) / settings.warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        rate = settings.rate * min(1.0, (step + 1) / settings.warm_up) * cosine
         for entry in optimiser.param_groups:
             entry["lr"] = rate * entry["factor"]
         model.train()
