@@ -1,0 +1,97 @@
+"""Triton out of the ``nvidia-pytriton`` wheel: where its files are, and the environment that they need.
+
+The wheel carries the real tritonserver and its Python backend. The backend's stub links the shared libpython of
+the interpreter, and Debian's own must not be found first, because it has another standard library.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import InstallationError
+
+STUB = "triton_python_backend_stub"
+
+
+def wheel_folder() -> Path:
+    """The folder of the server inside the installed wheel.
+
+    Raises:
+        InstallationError: the wheel is not installed.
+    """
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise InstallationError(
+            "the nvidia-pytriton wheel, which carries tritonserver, is not installed in this environment",
+            code=ErrorCode.ENVIRONMENT,
+            remedy="run: make setup",
+        )
+    return Path(spec.origin).parent / "tritonserver"
+
+
+def server_binary() -> Path:
+    """The tritonserver binary."""
+    return wheel_folder() / "bin" / "tritonserver"
+
+
+def library_folder() -> Path:
+    """The folder of the shared libpython of the interpreter that this environment was made from."""
+    return Path(str(sysconfig.get_config_var("LIBDIR")))
+
+
+def backends_folder(target: Path | None = None) -> Path:
+    """The folder for ``--backend-directory``, built inside this environment where it is missing.
+
+    Raises:
+        InstallationError: the wheel has no stub for this interpreter.
+    """
+    folder = target or Path(sys.prefix) / "share" / "deepscan" / "backends"
+    python = folder / "python"
+    wheel = wheel_folder()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    sources = [
+        wheel / "backends" / "python" / "libtriton_python.so",
+        wheel / "backends" / "python" / "triton_python_backend_utils.py",
+        wheel / "python_backend_stubs" / version / STUB,
+    ]
+    for source in sources:
+        if not source.is_file():
+            raise InstallationError(
+                f"the nvidia-pytriton wheel has no {source.name} for Python {version}",
+                code=ErrorCode.ENVIRONMENT,
+                remedy="use Python 3.11 or 3.12: make clean, then make setup PYTHON=python3.11",
+            )
+        copy = python / source.name
+        if not copy.is_file() or copy.stat().st_size != source.stat().st_size:
+            python.mkdir(parents=True, exist_ok=True)
+            partial = copy.with_name(f"{copy.name}.{os.getpid()}")
+            shutil.copy2(source, partial)
+            partial.replace(copy)
+    return folder
+
+
+def server_environment() -> dict[str, str]:
+    """Environment variables of the server and its stubs.
+
+    The stub finds this environment's site-packages through ``PATH`` and reads the ``.pth`` files of editable
+    installs there. One thread for each library: instances, not threads, share the cores.
+    """
+    packages = wheel_folder().parent.parent
+    bin_folder = Path(sys.prefix) / "bin"
+    inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "VIRTUAL_ENV")}
+    return {
+        **inherited,
+        "VIRTUAL_ENV": sys.prefix,
+        "PATH": f"{bin_folder}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+        "PYTHONPATH": str(packages),
+        "LD_LIBRARY_PATH": f"{packages / 'nvidia_pytriton.libs'}:{library_folder()}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }

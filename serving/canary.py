@@ -1,0 +1,136 @@
+"""A real photo through the public model, which proves that the whole chain answers, and the repair of what does not.
+
+Triton never restarts a Python stub that was killed, and stays "ready" without it. Touching ``model.py`` and loading
+the model again mends it without a lost request.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from tritonclient.grpc import InferenceServerClient, InferenceServerException
+
+from deepscan_client import DeepScanClient, DeepScanError, RetryPolicy, Timeout
+from serving.backends import STUB
+
+_LOG = logging.getLogger("deepscan.serving")
+PHOTO = Path(__file__).with_name("canary.jpg")
+
+
+def sing(grpc_url: str, seconds: float) -> None:
+    """One canary request; a verdict with a face is the only good answer, because only then did every model run.
+
+    Raises:
+        DeepScanError: there was none.
+    """
+    with DeepScanClient(grpc_url, timeout=Timeout(request=seconds), retry=RetryPolicy(attempts=1)) as client:
+        verdict = client.detect_image(PHOTO, request_id="canary")
+    if not verdict.faces:
+        raise DeepScanError("the canary photo's face was not found", remedy="run: deepscan doctor")
+
+
+def stub_processes(server: int) -> dict[int, str]:
+    """Process id: model of the Python stubs under a server process."""
+    found: dict[int, str] = {}
+    try:
+        children = psutil.Process(server).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return found
+    for child in children:
+        try:
+            command = child.cmdline()
+            alive = child.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            continue
+        if alive and command and Path(command[0]).name == STUB:
+            # The second word is <repository>/<model>/<version>/model.py.
+            found[child.pid] = Path(command[1]).parent.parent.name
+    return found
+
+
+@dataclass
+class Watcher:
+    """Watches a running server from a thread of its own.
+
+    Args:
+        grpc_url: ``host:port``.
+        server: process under which the stubs live.
+        models: the repository that is served.
+        report: gets a line for a person when something was noticed or repaired.
+        every: seconds between looks at the processes; a canary sings at each fifth look and after a repair.
+    """
+
+    grpc_url: str
+    server: int
+    models: Path
+    report: Callable[[str], None]
+    every: float = 1.0
+    repairs: int = 0
+    healthy: bool = True
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._known = stub_processes(self.server)
+        self._thread = threading.Thread(target=self._watch, name="canary", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(15)
+
+    def _watch(self) -> None:
+        look = 0
+        while not self._stop.wait(self.every):
+            look += 1
+            alive = stub_processes(self.server)
+            lost = {model for pid, model in self._known.items() if pid not in alive}
+            if not lost and look % 5:
+                continue
+            failure = self._failure()
+            if failure is None and not lost:
+                self.healthy = True
+                continue
+            self.healthy = False
+            self._repair(lost or set(self._known.values()), failure)
+            self._known = stub_processes(self.server)
+
+    def _failure(self) -> str | None:
+        try:
+            sing(self.grpc_url, 10.0)
+        except DeepScanError as error:
+            return str(error)
+        return None
+
+    def _repair(self, lost: set[str], failure: str | None) -> None:
+        if self._stop.is_set():
+            return
+        cause = f"canary failed: {failure}" if failure else "a stub process is gone"
+        self.report(f"repairing {', '.join(sorted(lost))} ({cause})")
+        try:
+            with InferenceServerClient(self.grpc_url) as admin:
+                for model in sorted(lost):
+                    self._touch(model)
+                    admin.load_model(model)
+        except InferenceServerException as error:
+            self.report(f"repair failed, trying again: {error.message()}")
+            return
+        self.repairs += 1
+        again = self._failure()
+        self.healthy = again is None
+        self.report("repaired: the canary sings again" if again is None else f"not repaired yet: {again}")
+
+    def _touch(self, model: str) -> None:
+        for path in (self.models / model).glob("[0-9]*/model.py"):
+            # Triton compares whole seconds of some file systems: move the time forward, never back.
+            os.utime(path, (time.time(), max(time.time(), path.stat().st_mtime + 1)))
