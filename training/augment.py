@@ -139,10 +139,10 @@ def apply_damage(
         photo = recode(photo, kind, quality)
     matrix = similarities(points[None], size, margin)[0]
     centre = (size - 1) / 2
-    move = cv2.getRotationMatrix2D((centre, centre), damage.turn, damage.scale)
+    move = np.asarray(cv2.getRotationMatrix2D((centre, centre), damage.turn, damage.scale), dtype=np.float64)
     move[:, 2] += np.array(damage.shift) * size
     matrix = move[:, :2] @ matrix + np.column_stack([np.zeros((2, 2)), move[:, 2]])
-    crop = warp_crop(photo, matrix, size)
+    crop = warp_crop(photo, matrix, size).copy()
     if damage.box:
         x0, y0, x1, y1 = (round(share * size) for share in damage.box)
         crop[y0:y1, x0:x1] = damage.box_grey

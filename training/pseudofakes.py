@@ -9,6 +9,8 @@ All of it needs five landmarks only: the mask lives in the template's square and
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,8 @@ Mask = npt.NDArray[np.float32]
 
 MASK_SIDE = 128
 MASK_MARGIN = 1.6
+#: OpenCV takes one map of x and y together; its second map is then empty.
+_NO_MAP = np.empty(0, dtype=np.float32)
 RATIOS = (0.35, 0.5, 0.75, 1.0, 1.0, 1.0)
 
 
@@ -50,15 +54,15 @@ def face_mask(rng: np.random.Generator) -> Mask:
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     shape = np.sign(circle) * np.abs(circle) ** power * np.array(axes) + np.array(centre)
     shape += rng.normal(0, 0.015 * unit, shape.shape)
-    cv2.fillPoly(mask, [shape.round().astype(np.int32)], 1.0)
+    cv2.fillPoly(mask, [shape.round().astype(np.int32)], (1.0,))
     field = smooth_field(rng, side, int(rng.integers(4, 8)), rng.uniform(1.0, 4.0))
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=2).astype(np.float32) + field
-    mask = cv2.remap(mask, grid, None, cv2.INTER_LINEAR)
+    mask = np.asarray(cv2.remap(mask, grid, _NO_MAP, cv2.INTER_LINEAR), dtype=np.float32)
     sigma = float(np.exp(rng.uniform(np.log(0.8), np.log(7.0))))
-    mask = cv2.GaussianBlur(mask, (0, 0), sigma)
+    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), dtype=np.float32)
     if rng.random() < 0.5:  # keep the soft border inside the shape
         mask = np.clip(mask * 2 - 1, 0, 1)
-        mask = cv2.GaussianBlur(mask, (0, 0), 1.0)
+        mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), 1.0), dtype=np.float32)
     return np.asarray(mask * rng.choice(RATIOS), dtype=np.float32)
 
 
@@ -70,7 +74,7 @@ def mask_in_photo(mask: Mask, landmarks: npt.NDArray[np.float32], height: int, w
 
 def changed_copy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """A slightly changed copy: colour, and sharpness or a pass through a lower resolution."""
-    image = pixels.astype(np.float32)
+    image: npt.NDArray[Any] = pixels.astype(np.float32)
     if rng.random() < 0.8:
         hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV).astype(np.float32)
         hsv[..., 0] = (hsv[..., 0] + rng.normal(0, 3)) % 180
@@ -91,7 +95,7 @@ def changed_copy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     elif kind < 0.6:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3))
     elif kind < 0.8:
-        image += rng.uniform(0.2, 1.0) * (image - cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.0)))
+        image = image + rng.uniform(0.2, 1.0) * (image - cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.0)))
     return np.clip(image, 0, 255).round().astype(np.uint8)
 
 
@@ -100,9 +104,8 @@ def moved_copy(pixels: Pixels, landmarks: npt.NDArray[np.float32], rng: np.rando
     height, width = pixels.shape[:2]
     span = float(np.ptp(landmarks[:, 0]) + np.ptp(landmarks[:, 1])) / 2
     centre = landmarks.mean(axis=0)
-    matrix = cv2.getRotationMatrix2D(
-        (float(centre[0]), float(centre[1])), rng.normal(0, 1.5), float(np.exp(rng.normal(0, 0.025)))
-    )
+    turn, zoom = rng.normal(0, 1.5), float(np.exp(rng.normal(0, 0.025)))
+    matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, zoom), dtype=np.float64)
     matrix[:, 2] += rng.normal(0, 0.02, 2) * span
     inverse = cv2.invertAffineTransform(matrix)
     xs, ys = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -111,7 +114,7 @@ def moved_copy(pixels: Pixels, landmarks: npt.NDArray[np.float32], rng: np.rando
     if strength:
         coarse = rng.normal(0, strength, (6, 6, 2)).astype(np.float32)
         grid += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    moved = cv2.remap(pixels, grid.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(pixels, grid.astype(np.float32), _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, dtype=np.uint8)
 
 

@@ -255,7 +255,7 @@ def main(
             logits = model(normalised(crops)).logit
         entropy, ranking = loss_of(logits[:, 0].float(), settings.pairs, settings)
         optimiser.zero_grad(set_to_none=True)
-        (entropy + settings.ranking * ranking).backward()
+        torch.autograd.backward(entropy + settings.ranking * ranking)
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         step += 1

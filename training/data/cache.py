@@ -85,7 +85,7 @@ def cluster(hashes: Sequence[int], identities: Sequence[tuple[str, ...]], distan
         for name in names:
             parents[root(item)] = root(first.setdefault(name, item))
     roots = np.array([root(item) for item in range(len(hashes))])
-    return np.unique(roots, return_inverse=True)[1].astype(np.int32)
+    return np.asarray(np.unique(roots, return_inverse=True)[1], dtype=np.int32)
 
 
 def build_cache(
@@ -96,7 +96,7 @@ def build_cache(
     Photos in which no face is found are left out and counted in the log.
     """
     target.mkdir(parents=True, exist_ok=True)
-    photos = np.lib.format.open_memmap(
+    photos = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         str(target / "photos.npy"), mode="w+", dtype=np.uint8, shape=(len(rows), SIDE, SIDE, 3)
     )
     kept: list[Row] = []
@@ -107,12 +107,11 @@ def build_cache(
         if image is None:
             _LOG.warning("%s cannot be read", row.path)
             continue
-        pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
         excess = max(pixels.shape[:2]) / SIDE
         if excess > 1:
             size = (round(pixels.shape[1] / excess), round(pixels.shape[0] / excess))
-            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        pixels = np.asarray(pixels, dtype=np.uint8)
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         faces = find_faces(pixels, detect, policy)
         if not len(faces):
             _LOG.warning("%s: no face", row.path)

@@ -1,0 +1,197 @@
+"""Calibrate a run on leave-kinds-out folds: ``python -m training.calibrate RUN``.
+
+Each fold of ``training/folds.json`` leaves out whole families of generators and whole sources of reals; a model of the
+same recipe that never saw them scores them. These scores tell what the final model is worth on kinds that are new to
+it. Fold models are trained for a shorter time, so their logits are first brought to the final model's scale by mean
+and spread on photos that neither has seen. Nothing here touches ``dev/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cards.record import Calibration, OperatingPoint
+from pipelines.metrics import auc, ece, platt, threshold_at_fpr
+from training.data.cache import PhotoCache, load_cache
+from training.models.efficientnet_lite import EfficientNetLite0
+from training.report import Fit, settings_of
+from training.train import Settings, barred_photos, crops_of, held_out_photos, logits_of
+from training.train import main as train
+
+FOLDS = Path(__file__).with_name("folds.json")
+TARGETS = {"fpr_1": 0.01, "fpr_5": 0.05, "fpr_10": 0.10}
+DEFAULT_POINT = "fpr_5"
+DRAWS = 20_000
+REFITS = 100
+QUANTILES = 201
+_LOG = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Logits on the final model's scale of photos that their model had not seen."""
+
+    logits: Floats
+    labels: Ints
+    sources: npt.NDArray[np.str_]
+    fitted_on: str
+    shift: float | None
+
+
+def read_folds() -> list[tuple[str, tuple[str, ...]]]:
+    """Name and left-out sources (``fake/<name>``, ``real/<name>``) of each fold."""
+    return [(fold["name"], tuple(fold["sources"])) for fold in json.loads(FOLDS.read_text(encoding="utf-8"))]
+
+
+def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> None:
+    """Train the fold models that are missing or unfinished."""
+    for number, (name, sources) in enumerate(read_folds()):
+        fold = replace(settings, minutes=minutes, without=sources, seed=settings.seed + 10 + number)
+        train(runs / f"fold_{name}", fold, cache, evaluate_every=minutes)
+
+
+def averaged(checkpoint: Path) -> EfficientNetLite0:
+    """The averaged weights of a run, ready to score."""
+    model = EfficientNetLite0()
+    model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
+    return model.eval()
+
+
+def to_scale(values: Floats, own: Floats, final: Floats) -> Floats:
+    """Values of a fold model on the final model's scale, by mean and spread of both on common photos."""
+    return np.asarray((values - own.mean()) * (final.std() / max(float(own.std()), 1e-6)) + final.mean())
+
+
+def out_of_fold(run: Path, cache: PhotoCache, settings: Settings) -> Scores:
+    """Score every photo by a model that has not seen its kind; held-out photos alone where folds are missing."""
+    labels = np.array([row.label for row in cache.rows])
+    sources = np.array([row.source for row in cache.rows])
+    watching = held_out_photos(cache, settings.held_out)
+    common = np.flatnonzero(watching)
+    final = logits_of(averaged(run / "last.pt"), crops_of(cache, common, settings.size, settings.margin)).astype(float)
+    paths = [(run.parent / f"fold_{name}" / "last.pt", barred) for name, barred in read_folds()]
+    if not all(path.exists() for path, _ in paths):
+        text = f"{len(common)} held-out photos of kinds that the model has seen: no fold models"
+        return Scores(final, labels[common], sources[common], text, None)
+    parts: list[tuple[Floats, Ints]] = []
+    for path, barred in paths:
+        model = averaged(path)
+        left_out = barred_photos(cache, barred)
+        unseen = common[~left_out[common]]
+        own = logits_of(model, crops_of(cache, unseen, settings.size, settings.margin)).astype(float)
+        items = np.flatnonzero(left_out)
+        scored = logits_of(model, crops_of(cache, items, settings.size, settings.margin)).astype(float)
+        parts.append((to_scale(scored, own, final[~left_out[common]]), items))
+        _LOG.info("%s: AUC %.3f on its %d left-out photos", path.parent.name, auc(scored, labels[items]), len(items))
+    logits, items = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    by_item = dict(zip(items.tolist(), logits.tolist(), strict=True))
+    reals = [(place, item) for place, item in enumerate(common) if labels[item] == 0 and int(item) in by_item]
+    shift = float(np.mean([final[place] - by_item[int(item)] for place, item in reals]))
+    text = f"{len(items)} photos, each by one of {len(parts)} fold models that never saw its family of generators"
+    return Scores(logits, labels[items], sources[items], text, shift)
+
+
+def balanced_draw(labels: Ints, sources: npt.NDArray[np.str_], draws: int, rng: np.random.Generator) -> Ints:
+    """Positions in which both classes are equal and a source counts by the square root of its size."""
+    mass = np.zeros(len(labels))
+    for label in (0, 1):
+        for source in np.unique(sources[labels == label]):
+            members = (labels == label) & (sources == source)
+            mass[members] = 1 / np.sqrt(members.sum())
+        mass[labels == label] /= mass[labels == label].sum()
+    return rng.choice(len(labels), draws, p=mass / mass.sum())
+
+
+def resampled_kinds(labels: Ints, sources: npt.NDArray[np.str_], rng: np.random.Generator) -> Ints:
+    """A bootstrap sample of whole sources within each class, because a new photo comes from a new source."""
+    taken = []
+    for label in (0, 1):
+        names = np.unique(sources[labels == label])
+        members = [np.flatnonzero((labels == label) & (sources == name)) for name in rng.choice(names, len(names))]
+        # 300 of each drawn source: sources weigh alike, whatever their size.
+        taken += [rng.choice(items, 300) for items in members]
+    return np.concatenate(taken)
+
+
+def fit(scores: Scores, seed: int = 4) -> Fit:
+    """Platt scaling, thresholds, refits and the table of real scores from out-of-fold scores."""
+    rng = np.random.default_rng(seed)
+    drawn = balanced_draw(scores.labels, scores.sources, DRAWS, rng)
+    slope, intercept = platt(scores.logits[drawn], scores.labels[drawn])
+    log_odds = slope * scores.logits + intercept
+    chosen, truth = log_odds[drawn], scores.labels[drawn]
+    probabilities = 1 / (1 + np.exp(-chosen))
+    points = {}
+    for name, target in TARGETS.items():
+        threshold = float(np.clip(threshold_at_fpr(probabilities[truth == 0], target), 0, 1))
+        points[name] = OperatingPoint(
+            target_fpr=target,
+            threshold=threshold,
+            fpr=float((probabilities[truth == 0] >= threshold).mean()),
+            tpr=float((probabilities[truth == 1] >= threshold).mean()),
+        )
+    refits = []
+    for _ in range(REFITS):
+        sample = resampled_kinds(scores.labels, scores.sources, rng)
+        refits.append(platt(log_odds[sample], scores.labels[sample]))
+    reals = log_odds[scores.labels == 0]
+    kinds = {
+        str(name): round(auc(np.append(log_odds[scores.sources == name], reals), _against(scores, name, reals)), 4)
+        for name in np.unique(scores.sources[scores.labels == 1])
+    }
+    return Fit(
+        calibration=Calibration(
+            slope=slope,
+            intercept=intercept,
+            fitted_on=scores.fitted_on + "; classes equal, sources by the square root of their size",
+            items=len(scores.labels),
+            ece=ece(probabilities, truth),
+        ),
+        refits=tuple(refits),
+        real_quantiles=tuple(np.quantile(chosen[truth == 0], np.linspace(0, 1, QUANTILES)).tolist()),
+        operating_points=points,
+        default_operating_point=DEFAULT_POINT,
+        fitted_on=scores.fitted_on,
+        shift=scores.shift,
+        by_kind=kinds,
+    )
+
+
+def _against(scores: Scores, name: str, reals: Floats) -> Ints:
+    kind = scores.labels[scores.sources == name]
+    return np.append(kind, np.zeros(len(reals), dtype=np.int64))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fit, and write ``calibration.json`` beside the checkpoint; ``--train MINUTES`` makes missing fold models."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of the run, with last.pt in it")
+    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    parser.add_argument("--train", type=float, metavar="MINUTES", help="train each fold model for so long")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    settings, _ = settings_of(options.run / "last.pt")
+    if options.train:
+        train_folds(options.run.parent, settings, options.cache, options.train)
+    result = fit(out_of_fold(options.run, load_cache(options.cache / "photos"), settings))
+    target = options.run / "calibration.json"
+    target.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    _LOG.info("%s", result.model_dump_json(indent=1, exclude={"refits", "real_quantiles"}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
