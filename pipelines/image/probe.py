@@ -38,6 +38,7 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit is checked from the header, with 
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF")
 READS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF and BMP"
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
 _BACKGROUND = 128
 """Grey behind transparent pixels: neither class is drawn on white or black."""
 
@@ -157,8 +158,16 @@ def _open(data: bytes) -> Image.Image:
         raise MediaError(
             f"this is {kind}, not a picture", code=ErrorCode.UNSUPPORTED, remedy=f"photos are read as {READS}"
         )
+    if data.startswith(_SIGNATURES):
+        if data.startswith(b"\x89PNG") and len(data) >= 24:
+            _check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
+        raise MediaError(
+            "this begins like a picture, but its header is damaged",
+            code=ErrorCode.CORRUPT,
+            remedy="open it in a picture program and save it again",
+        )
     raise MediaError(
-        "this is not a picture, or its header is damaged",
+        "this is not a picture",
         code=ErrorCode.NOT_MEDIA,
         remedy=f"send {READS}",
     )

@@ -39,7 +39,7 @@ def huge_png() -> bytes:
 
 
 def animated_gif() -> bytes:
-    frames = [Image.new("P", (40, 40), shade) for shade in (0, 100)]
+    frames = [Image.new("RGB", (40, 40), (shade, 0, 0)) for shade in (0, 200)]
     return saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
 
