@@ -1,0 +1,1 @@
+"""Inference: the engine of one process (``engine``) and the REST gateway in front of Triton (``api``)."""

@@ -1,0 +1,111 @@
+"""Whether the service works: not whether a port is open, but whether a photo gets a verdict.
+
+A Triton whose Python process was killed still says that it is ready, so a canary photo goes through the
+public model every few seconds, and at once after a request that got no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from deepscan_client import DeepScanError, UnavailableError
+from ml_backend.inference.verdicts import Verdicts
+
+log = logging.getLogger("deepscan.gateway")
+_RETRY_SECONDS = 1.0
+"""Time between canaries while Triton does not answer."""
+
+
+class Health:
+    """What the canary said last.
+
+    Args:
+        verdicts: the way to Triton.
+        photo: the canary photo, encoded.
+        seconds: time between two canaries.
+    """
+
+    def __init__(self, verdicts: Verdicts, photo: bytes, seconds: float) -> None:
+        self._verdicts = verdicts
+        self._photo = photo
+        self._seconds = seconds
+        self._checked: float | None = None
+        self._good: float | None = None
+        self._error: DeepScanError | None = None
+        self._milliseconds: float | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self.draining = False
+        """Health says 503, so that a load balancer turns away."""
+        self.closing = False
+        """New photos are refused; those at work are finished."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether photos are answered."""
+        return self._checked is not None and self._error is None and not self.draining
+
+    def refuse_when_closing(self) -> None:
+        """Let a photo in, unless the gateway is about to end.
+
+        Raises:
+            UnavailableError: it is.
+        """
+        if self.closing:
+            raise UnavailableError("the gateway is ending", remedy="send it again, another instance answers")
+
+    async def check(self) -> None:
+        """Send the canary once and remember what came back."""
+        async with self._one_at_a_time:
+            start = time.perf_counter()
+            was_good = self._checked is not None and self._error is None
+            try:
+                await self._verdicts.canary(self._photo)
+                self._error = None
+                self._good = time.monotonic()
+                self._milliseconds = (time.perf_counter() - start) * 1e3
+            except DeepScanError as error:
+                if was_good or self._checked is None:
+                    log.warning("the canary got no verdict: %s", error)
+                self._error = error
+            self._checked = time.monotonic()
+
+    async def watch(self) -> None:
+        """Check again and again; ends when cancelled."""
+        while True:
+            self._verdicts.lost_triton.clear()
+            try:
+                await self.check()
+            except Exception:
+                log.exception("the canary failed in the gateway itself")
+            pause = self._seconds if self._error is None else min(_RETRY_SECONDS, self._seconds)
+            try:
+                # A failed request brings the next look forward, but never makes it a busy loop.
+                await asyncio.sleep(min(_RETRY_SECONDS, pause))
+                await asyncio.wait_for(self._verdicts.lost_triton.wait(), max(0.0, pause - _RETRY_SECONDS))
+            except TimeoutError:
+                continue
+
+    def snapshot(self) -> dict[str, Any]:
+        """What ``/api/health`` shows."""
+        now = time.monotonic()
+        canary: dict[str, Any] = {
+            "last_good_s_ago": None if self._good is None else round(now - self._good, 3),
+            "ms": None if self._milliseconds is None else round(self._milliseconds, 3),
+        }
+        if self._error is not None:
+            canary["error"] = self._error.to_dict()
+        if self.draining:
+            state = "draining"
+        elif self._checked is None:
+            state = "starting"
+        else:
+            state = "ready" if self._error is None else "unavailable"
+        return {
+            "status": "ok" if self.ready else state,
+            "gateway": "draining" if self.draining else "ok",
+            "triton": "unknown" if self._checked is None else ("ready" if self._error is None else "unavailable"),
+            "canary": canary,
+        }

@@ -1,0 +1,160 @@
+"""The end points of the founding document."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cards.limits import MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES
+from deepscan_client import DeepScanError, ErrorCode, MediaError, UnavailableError, Verdict
+from ml_backend.inference.answers import error_body, error_response, json_response
+from ml_backend.inference.catalogue import catalogue
+from ml_backend.inference.middleware import trace_headers
+from ml_backend.inference.schemas import BatchAnswer, error_responses, form_schema
+from ml_backend.inference.uploads import Form, read_file, shown_name
+from ml_backend.inference.verdicts import Asked
+
+if TYPE_CHECKING:
+    from ml_backend.inference.app import Gateway
+
+router = APIRouter(prefix="/api")
+_BATCH_TOGETHER = 4
+"""Files of one batch that ask for a place at the same time, so that a batch does not push others out."""
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+@router.get("/health", summary="Whether a photo would get a verdict now", responses=error_responses(503))
+async def health(request: Request) -> Response:
+    """200 where the canary photo got a verdict; 503 while starting, draining, or without Triton."""
+    state = _gateway(request).health
+    if not state.ready and not state.draining:
+        await state.check()
+    answer = state.snapshot()
+    if state.ready:
+        return json_response(answer)
+    error = UnavailableError(
+        "the gateway is draining" if state.draining else "Triton does not answer photos",
+        remedy="another instance answers" if state.draining else "wait while it starts; else run: deepscan doctor",
+    )
+    body = {**answer, "error": error_body(error, request.state.request_id)}
+    return json_response(body, 503, {"Retry-After": "1"})
+
+
+@router.get("/models", summary="Models, versions, licences, measurements")
+async def models(request: Request) -> Response:
+    """From the cards and records of the repository."""
+    gateway = _gateway(request)
+    rows = await asyncio.to_thread(catalogue, gateway.repository, gateway.verdicts.records.answered)
+    return json_response({"count": len(rows), "models": rows})
+
+
+@router.get("/stats", summary="Counts, latency, errors, cache, memory")
+async def stats(request: Request) -> Response:
+    """Since the gateway started; percentiles over the latest 2,048 verdicts."""
+    gateway = _gateway(request)
+    cache, admission = gateway.verdicts.cache, gateway.verdicts.admission
+    answer = gateway.stats.snapshot() | {
+        "cache": {
+            "hits": cache.hits,
+            "misses": cache.misses,
+            "entries": len(cache),
+            "bytes": cache.bytes,
+            "max_bytes": int(gateway.settings.cache_mb * 1e6),
+        },
+        "load": {
+            "in_flight": admission.at_work,
+            "waiting": admission.waiting,
+            "shed": admission.shed,
+            "uploads": gateway.door.open,
+        },
+    }
+    return json_response(answer)
+
+
+@router.post(
+    "/predict/image",
+    summary="Detect a deepfake in one photo",
+    response_model=Verdict,
+    responses=error_responses(400, 401, 413, 422, 429, 500, 503, 504),
+    openapi_extra=form_schema("file", many=False),
+)
+async def predict_image(request: Request) -> Response:
+    """The verdict on the photo in the field ``file``."""
+    gateway = _gateway(request)
+    gateway.health.refuse_when_closing()
+    async with gateway.door.form(request, "file", 1, MAX_IMAGE_BYTES) as form:
+        data = await read_file(form.files[0], MAX_IMAGE_BYTES)
+        verdict = await gateway.verdicts.image(data, _asked(request, form))
+    return json_response(verdict.to_dict())
+
+
+@router.post(
+    "/batch-predict",
+    summary="Detect deepfakes in several photos",
+    response_model=BatchAnswer,
+    responses=error_responses(400, 401, 413, 429, 503),
+    openapi_extra=form_schema("files", many=True),
+)
+async def batch_predict(request: Request) -> Response:
+    """A verdict or an error for each of the repeated fields ``files``, in order."""
+    gateway = _gateway(request)
+    gateway.health.refuse_when_closing()
+    async with gateway.door.form(request, "files", MAX_BATCH_FILES, MAX_BATCH_BYTES) as form:
+        turns = asyncio.Semaphore(_BATCH_TOGETHER)
+        results = await asyncio.gather(
+            *(_item(gateway, request, form, index, file, turns) for index, file in enumerate(form.files))
+        )
+    failed = sum("error" in result for result in results)
+    answer = {"request_id": request.state.request_id, "count": len(results), "failed": failed, "results": results}
+    return json_response(answer)
+
+
+async def _item(
+    gateway: Gateway, request: Request, form: Form, index: int, file: UploadFile, turns: asyncio.Semaphore
+) -> dict[str, Any]:
+    """One file of a batch: what is wrong with it concerns no other."""
+    result: dict[str, Any] = {"index": index, "filename": shown_name(file)}
+    asked = _asked(request, form, f".{index}")
+    async with turns:
+        try:
+            data = await read_file(file, MAX_IMAGE_BYTES)
+            verdict = await gateway.verdicts.image(data, asked, patient=True)
+            result["verdict"] = verdict.to_dict()
+        except DeepScanError as error:
+            gateway.stats.error(error)
+            result["error"] = error_body(error, asked.request_id)
+    return result
+
+
+@router.post("/predict/video", summary="Not in this release", responses=error_responses(501))
+@router.post("/predict/audio", summary="Not in this release", responses=error_responses(501))
+@router.post("/predict/multimodal", summary="Not in this release", responses=error_responses(501))
+async def not_yet(request: Request) -> Response:
+    """A clear answer for the media that a later release will take."""
+    medium = request.url.path.rsplit("/", 1)[-1]
+    error = MediaError(
+        f"this release of DeepScan judges photos only, not {medium}",
+        code=ErrorCode.UNSUPPORTED,
+        remedy="send photos to /api/predict/image; docs/rest.md says which release brings the other media",
+    )
+    _gateway(request).stats.error(error)
+    return error_response(error, request.state.request_id, 501)
+
+
+def _asked(request: Request, form: Form, suffix: str = "") -> Asked:
+    return Asked(
+        request_id=request.state.request_id[: 128 - len(suffix)] + suffix,
+        heatmaps=form.options.heatmaps,
+        confidence_threshold=form.options.confidence_threshold,
+        fresh=form.options.fresh,
+        headers=trace_headers(request.headers),
+    )

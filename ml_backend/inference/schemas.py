@@ -1,0 +1,68 @@
+"""What OpenAPI says of bodies that are read and written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from cards.limits import MAX_BATCH_FILES
+from deepscan_client import Verdict
+
+
+class ErrorInfo(BaseModel):
+    """What went wrong, why, and what to do."""
+
+    code: str
+    message: str
+    remedy: str
+    request_id: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every error."""
+
+    error: ErrorInfo
+
+
+class BatchItem(BaseModel):
+    """One file of a batch: a verdict or an error."""
+
+    index: int
+    filename: str
+    verdict: Verdict | None = None
+    error: ErrorInfo | None = None
+
+
+class BatchAnswer(BaseModel):
+    """Every file of a batch, in the order in which it was sent."""
+
+    request_id: str
+    count: int
+    failed: int
+    results: list[BatchItem]
+
+
+_OPTIONS: dict[str, Any] = {
+    "confidence_threshold": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1,
+        "description": "fake where the probability is at least this; left out: the record's operating point",
+    },
+    "heatmaps": {"type": "boolean", "default": False, "description": "add a class-activation map to each face"},
+    "fresh": {"type": "boolean", "default": False, "description": "ask the models even where the verdict is cached"},
+}
+_FILE = {"type": "string", "format": "binary"}
+
+
+def form_schema(field: str, many: bool) -> dict[str, Any]:
+    """``openapi_extra`` of an end point that takes a photo form."""
+    file = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAX_BATCH_FILES} if many else _FILE
+    schema = {"type": "object", "required": [field], "properties": {field: file, **_OPTIONS}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """``responses`` for these statuses, all with the same body."""
+    return {status: {"model": ErrorAnswer} for status in statuses}

@@ -1,0 +1,202 @@
+"""Reads multipart bodies with limits: bytes are counted while they come in, never after.
+
+Files beyond one megabyte are spooled to an unnamed temporary file that ends with the request. The name that
+a caller gives to a file is only ever shown back, never used as a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from cards.limits import MAX_OPTIONS_BYTES
+from deepscan_client import ErrorCode, LimitError, RequestError
+from deepscan_client.errors import DeepScanError, OverloadedError
+
+MAX_FIELDS = 16
+"""Plain fields of one form."""
+_FRAMING_BYTES = 4096
+"""What boundaries and headers of one part may take beside its content."""
+_IDLE_SECONDS = 20.0
+"""A body that sends nothing for so long is given up."""
+_SHOW = "curl -F 'file=@photo.jpg' shows the form that is expected"
+
+
+class PhotoForm(BaseModel):
+    """The plain fields of a photo's form. An unknown one is an error, so that a typing mistake is not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    confidence_threshold: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
+    """``fake`` where the probability is at least this; the record's operating point where left out."""
+    heatmaps: bool = False
+    """Add a class-activation map to each face."""
+    fresh: bool = False
+    """Ask the models even where the verdict is in the cache."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_left_out(cls, value: Any, info: Any) -> Any:
+        """A browser sends an empty field for a box that nobody filled in."""
+        return cls.model_fields[info.field_name].default if value == "" else value
+
+
+@dataclass(frozen=True)
+class Form:
+    """A parsed form: its files in order, and its options."""
+
+    files: tuple[UploadFile, ...]
+    options: PhotoForm
+
+
+class UploadDoor:
+    """Counts the bodies that are being received.
+
+    Args:
+        together: bodies at the same time.
+        seconds: that one may take.
+    """
+
+    def __init__(self, together: int, seconds: float) -> None:
+        self._together = together
+        self._seconds = seconds
+        self.open = 0
+
+    @asynccontextmanager
+    async def form(self, request: Request, field: str, most_files: int, most_bytes: int) -> AsyncIterator[Form]:
+        """Receive a form; its files are gone after the block.
+
+        Args:
+            request: with a multipart body.
+            field: the name under which files come.
+            most_files: files that are allowed.
+            most_bytes: bytes of all files together.
+
+        Raises:
+            RequestError: not a multipart form, malformed, a wrong field, no file.
+            LimitError: too many bytes, files or fields.
+            OverloadedError: too many bodies are being received.
+        """
+        if self.open >= self._together:
+            raise OverloadedError(
+                f"{self.open} uploads are being received", remedy="send it again after the seconds in Retry-After"
+            )
+        self.open += 1
+        items: Sequence[tuple[str, str | UploadFile]] = ()
+        try:
+            async with asyncio.timeout(self._seconds):
+                items = await _parse(request, most_files, most_bytes)
+            yield _form(items, field)
+        except TimeoutError as error:
+            raise RequestError("the body did not arrive in time", remedy="send it again over a faster link") from error
+        finally:
+            self.open -= 1
+            for _, value in items:
+                if isinstance(value, UploadFile):
+                    value.file.close()
+
+
+async def _parse(request: Request, most_files: int, most_bytes: int) -> list[tuple[str, str | UploadFile]]:
+    kind = request.headers.get("content-type", "")
+    if kind.split(";")[0].strip().lower() != "multipart/form-data":
+        raise RequestError(f"the body is {kind[:100] or 'of no stated type'}, not multipart/form-data", remedy=_SHOW)
+    allowed = most_bytes + (most_files + MAX_FIELDS) * _FRAMING_BYTES
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > allowed:
+        raise _too_large(most_bytes)
+    parser = MultiPartParser(
+        request.headers,
+        _counted(request, allowed, most_bytes),
+        max_files=most_files,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_OPTIONS_BYTES,
+    )
+    try:
+        return (await parser.parse()).multi_items()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise LimitError(
+                f"more than {most_files} files in one request", remedy="send them in several requests"
+            ) from error
+        raise RequestError(f"the form cannot be read: {error.message[:200]}", remedy=_SHOW) from error
+    except DeepScanError:
+        raise
+    except (ValueError, KeyError, IndexError, UnicodeError) as error:  # the parser stumbles over odd headers
+        raise RequestError("the form cannot be read: its headers are malformed", remedy=_SHOW) from error
+
+
+async def _counted(request: Request, allowed: int, most_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body in pieces, until it is larger than allowed or falls silent."""
+    received = 0
+    stream = request.stream()
+    while True:
+        try:
+            piece = await asyncio.wait_for(anext(stream), _IDLE_SECONDS)
+        except StopAsyncIteration:
+            return
+        received += len(piece)
+        if received > allowed:
+            raise _too_large(most_bytes)
+        yield piece
+
+
+def _too_large(most_bytes: int) -> LimitError:
+    return LimitError(
+        f"the request is larger than {most_bytes:,} bytes",
+        code=ErrorCode.TOO_LARGE,
+        remedy="send smaller files, for example as JPEG, or fewer in one request",
+    )
+
+
+def _form(items: Sequence[tuple[str, str | UploadFile]], field: str) -> Form:
+    files: list[UploadFile] = []
+    plain: dict[str, str] = {}
+    for name, value in items:
+        if isinstance(value, UploadFile):
+            if name != field:
+                raise RequestError(f"a file came as {name[:60]!r}, expected is {field!r}", remedy=_SHOW)
+            files.append(value)
+        elif name in plain:
+            raise RequestError(f"{name[:60]!r} came twice", remedy="send each option once")
+        else:
+            plain[name] = value
+    if field in plain:
+        raise RequestError(f"{field!r} came as text, not as a file", remedy=f"with curl: -F '{field}=@photo.jpg'")
+    if not files:
+        raise RequestError(f"there is no file in the field {field!r}", remedy=f"with curl: -F '{field}=@photo.jpg'")
+    try:
+        return Form(tuple(files), PhotoForm.model_validate(plain))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])[:60] or "form"
+        raise RequestError(
+            f"{where}: {first['msg']}",
+            remedy="options are confidence_threshold (0 to 1), heatmaps and fresh (true or false)",
+        ) from error
+
+
+async def read_file(upload: UploadFile, limit: int) -> bytes:
+    """The bytes of one file.
+
+    Raises:
+        LimitError: it has more than ``limit``.
+    """
+    if (upload.size or 0) > limit:
+        raise LimitError(
+            f"the file has {upload.size:,} bytes, {limit:,} are allowed",
+            remedy="send a smaller one, for example as JPEG",
+        )
+    return await upload.read()
+
+
+def shown_name(upload: UploadFile) -> str:
+    """A caller's file name, fit to be shown: no control characters, at most 255 characters."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in (upload.filename or ""))[:255]
