@@ -1,0 +1,170 @@
+"""The command line. Commands import what they need when they run, so that ``deepscan --help`` is quick."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+
+class Exit(IntEnum):
+    """What a script may branch on."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    NO_SERVICE = 4
+
+
+app = typer.Typer(
+    name="deepscan",
+    help="Tells whether photos were synthesised or manipulated, and shows why.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Triton = Annotated[
+    str | None,
+    typer.Option(
+        "--triton",
+        metavar="URL",
+        help="Server to ask: host:port (gRPC) or http://host:port. Default: "
+        "DEEPSCAN_TRITON, else a healthy one on 127.0.0.1:8001, else one is started and stopped.",
+    ),
+]
+InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=256, help="Photos under way at once.")]
+
+
+def _typed_errors() -> AbstractContextManager[None]:
+    """Show a DeepScan error with its remedy and end with its exit code."""
+    import contextlib
+
+    from deepscan_client import DeepScanError, InputError, RequestError
+
+    @contextlib.contextmanager
+    def guard() -> Iterator[None]:
+        try:
+            yield
+        except DeepScanError as error:
+            from deepscan.show import complain
+
+            complain(error)
+            usage = isinstance(error, (InputError, RequestError))
+            raise typer.Exit(Exit.USAGE if usage else Exit.NO_SERVICE) from error
+
+    return guard()
+
+
+@app.command()
+def scan(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Photos, and folders that are walked.")],
+    jsonl: Annotated[
+        str | None, typer.Option("--jsonl", metavar="OUT", help="Write one JSON verdict a line; - is stdout.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the table.")] = False,
+    heatmaps: Annotated[
+        str | None, typer.Option("--heatmaps", metavar="DIR", help="Write photos with boxes and heat maps.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0.0, max=1.0, help="fake from this probability on.")
+    ] = None,
+    triton: Triton = None,
+    in_flight: InFlight = 4,
+) -> None:
+    """Judge photos.
+
+    Exit code 0: every file was judged; 3: some could not be; 2: wrong usage; 4: no server.
+    """
+    from deepscan.commands import ScanTask
+
+    with _typed_errors():
+        task = ScanTask(paths, jsonl, as_json, heatmaps, threshold, in_flight)
+        raise typer.Exit(task.run(triton))
+
+
+@app.command()
+def evaluate(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Folder with <group>/real and <group>/fake.")],
+    manifest: Annotated[
+        str | None, typer.Option("--manifest", metavar="FILE", help="CSV or JSON lines: path, label, group.")
+    ] = None,
+    json_out: Annotated[str | None, typer.Option("--json", metavar="OUT", help="Write the report as JSON.")] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="OUT.png", help="Draw ROC by group and the reliability.")
+    ] = None,
+    triton: Triton = None,
+    in_flight: InFlight = 4,
+) -> None:
+    """Measure quality by group on labelled photos, with 95 % bootstrap intervals.
+
+    Exit code 0: every file was judged; 3: some could not be; 2: wrong usage; 4: no server.
+    """
+    from deepscan.commands import EvaluateTask
+
+    with _typed_errors():
+        raise typer.Exit(EvaluateTask(path, manifest, json_out, plot, in_flight).run(triton))
+
+
+@app.command()
+def models(
+    folder: Annotated[
+        str | None, typer.Option("--models", metavar="DIR", help="Model repository; the shipped one by default.")
+    ] = None,
+) -> None:
+    """List the models of a repository with their versions and licences."""
+    from deepscan.commands import list_models
+
+    with _typed_errors():
+        list_models(folder)
+
+
+@app.command()
+def schema(
+    write: Annotated[bool, typer.Option("--write", help="Write docs/verdict.schema.json of this checkout.")] = False,
+) -> None:
+    """Print the JSON schema of a verdict."""
+    from deepscan.schema import schema_file, schema_text
+
+    if write:
+        schema_file().write_text(schema_text(), encoding="utf-8")
+    else:
+        typer.echo(schema_text(), nl=False)
+
+
+# These commands belong to other rooms, whose own parsers read their arguments (also --help).
+_ROOMS = {
+    "serve": ("serving.serve", "Run Triton and the gateway until Ctrl-C."),
+    "doctor": ("serving.doctor", "Check this installation and print the fix for what is wrong."),
+    "export": ("export.onnx_export", "Turn a checkpoint into a version folder of a model."),
+    "bench": ("benchmarks.bench", "Measure latency with perf_analyzer against benchmarks/targets.yaml."),
+}
+
+
+def _add_room(name: str, module: str, text: str) -> None:
+    @app.command(
+        name,
+        help=text,
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def command(context: typer.Context) -> None:
+        from deepscan.commands import run_room
+
+        with _typed_errors():
+            raise typer.Exit(run_room(name, module, list(context.args)))
+
+
+for _name, (_module, _text) in _ROOMS.items():
+    _add_room(_name, _module, _text)
+
+
+if __name__ == "__main__":
+    app()

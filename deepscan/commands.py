@@ -1,0 +1,194 @@
+"""What the commands of :mod:`deepscan.cli` do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from deepscan import service
+from deepscan.cli import Exit
+from deepscan.evaluate import judge_items, make_report, report_table, summary_lines, write_plot
+from deepscan.inputs import Walk
+from deepscan.labelled import read_items
+from deepscan.safe import words
+from deepscan.scan import Result, Settings, scan, write_overlay
+from deepscan.show import Patience, err, out, results_table
+from deepscan_client import (
+    AsyncDeepScanClient,
+    DeepScanError,
+    ErrorCode,
+    InstallationError,
+    RequestError,
+)
+
+
+def _report(line: str) -> None:
+    err().print(words(line, style="dim"))
+
+
+@contextlib.contextmanager
+def _open_service(triton: str | None) -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(service.service(triton, _report))
+        except ValueError as error:
+            raise RequestError(str(error), remedy="give --triton host:port") from error
+        yield url
+
+
+@contextlib.contextmanager
+def _lines_to(target: str | None) -> Iterator[IO[str] | None]:
+    """Where JSON lines go; ``-`` is standard output."""
+    if target is None or target == "-":
+        yield sys.stdout if target else None
+        return
+    with _writable(target), Path(target).open("w", encoding="utf-8") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _writable(target: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"{target} cannot be written: {error.strerror}", remedy="name another file") from error
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """``deepscan scan``."""
+
+    paths: list[str]
+    jsonl: str | None
+    as_json: bool
+    heatmaps: str | None
+    threshold: float | None
+    in_flight: int
+
+    def run(self, triton: str | None) -> Exit:
+        """Scan, show, and say how it went."""
+        with _lines_to(self.jsonl) as lines, _open_service(triton) as url:
+            walk, results = asyncio.run(self._judge(url, lines))
+        self._show(results)
+        failed = sum(result.verdict is None for result in results)
+        skipped = f", {walk.skipped} other files in the folders skipped" if walk.skipped else ""
+        failures = f", {failed} could not be judged" if failed else ""
+        err().print(f"{len(results) - failed} judged{failures}{skipped}")
+        return Exit.SOME_FAILED if failed else Exit.DONE
+
+    async def _judge(self, url: str, lines: IO[str] | None) -> tuple[Walk, list[Result]]:
+        walk = Walk(self.paths)
+        settings = Settings(self.in_flight, self.heatmaps is not None, self.threshold)
+        results: list[Result] = []
+        async with AsyncDeepScanClient(url) as client:
+            with Patience("scanning") as progress:
+                async for result in scan(client, walk, settings):
+                    progress.advance(result.found.path)
+                    if lines is not None:
+                        lines.write(result.to_line() + "\n")
+                        lines.flush()
+                    if self.heatmaps is not None:
+                        await self._overlay(result, len(results) + 1)
+                    results.append(result)
+        return walk, results
+
+    async def _overlay(self, result: Result, number: int) -> None:
+        assert self.heatmaps is not None
+        with _writable(self.heatmaps):
+            try:
+                await asyncio.to_thread(write_overlay, result, Path(self.heatmaps), number)
+            except DeepScanError as error:  # the file changed after it was judged: its verdict stands
+                err().print(words(f"no overlay of {result.found.path}: {error.message}"))
+
+    def _show(self, results: list[Result]) -> None:
+        if self.as_json:
+            print(json.dumps([result.to_dict() for result in results], indent=2))
+        elif self.jsonl != "-":
+            out().print(results_table(results))
+
+
+@dataclass(frozen=True)
+class EvaluateTask:
+    """``deepscan evaluate``."""
+
+    path: str
+    manifest: str | None
+    json_out: str | None
+    plot: str | None
+    in_flight: int
+
+    def run(self, triton: str | None) -> Exit:
+        """Measure, show, write."""
+        items = read_items(Path(self.path), None if self.manifest is None else Path(self.manifest))
+
+        async def judge(url: str) -> list[Result]:
+            async with AsyncDeepScanClient(url) as client:
+                with Patience("judging", total=len(items)) as progress:
+                    settings = Settings(self.in_flight)
+                    return await judge_items(client, items, settings, lambda r: progress.advance(r.found.path))
+
+        with _open_service(triton) as url:
+            results = asyncio.run(judge(url))
+        report = make_report(items, results, Path(self.manifest or self.path).resolve().name)
+        out().print(report_table(report))
+        for line in summary_lines(report):
+            out().print(words(line))
+        for result in results:
+            if result.error is not None:
+                err().print(words(f"{result.found.path}: {result.error.code}: {result.error.message}"))
+        if self.json_out is not None:
+            with _writable(self.json_out):
+                Path(self.json_out).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if self.plot is not None:
+            with _writable(self.plot):
+                write_plot(items, results, Path(self.plot))
+        return Exit.SOME_FAILED if report.failed else Exit.DONE
+
+
+def list_models(folder: str | None) -> None:
+    """``deepscan models``."""
+    from rich.table import Table
+
+    from cards import ModelRepository
+
+    repository = ModelRepository(folder)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("model", "kind", "versions", "mean AUC", "licence"):
+        table.add_column(column, overflow="fold")
+    for name in repository.names():
+        versions = repository.versions(name)
+        record = repository.record(name) if versions and repository.has_record(name) else None
+        known = [] if record is None else [group.auc for group in record.evaluation if group.auc is not None]
+        auc = f"{sum(known) / len(known):.3f} ({record.evaluated_on})" if record is not None and known else ""
+        licence = (record.licence if record is not None else "") or repository.card(name).licence.name
+        kind = repository.card(name).kind
+        table.add_row(*map(words, (name, kind, ", ".join(map(str, versions)), auc, licence)))
+    out().print(table)
+
+
+def run_room(name: str, module: str, arguments: list[str]) -> int:
+    """Hand a command over to ``main(arguments) -> int`` of another room.
+
+    Raises:
+        InstallationError: a package that it needs is not installed.
+    """
+    before = sys.argv[0]
+    sys.argv[0] = f"deepscan {name}"  # argparse shows it in its help
+    try:
+        code = importlib.import_module(module).main(arguments)
+    except ModuleNotFoundError as error:
+        raise InstallationError(
+            f"deepscan {name} needs {error.name}, which is not installed",
+            code=ErrorCode.ENVIRONMENT,
+            remedy="install it with: pip install -e './client' -e '.[train]'",
+        ) from error
+    finally:
+        sys.argv[0] = before
+    return int(code or 0)

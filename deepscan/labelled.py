@@ -1,0 +1,85 @@
+"""Labelled photos: from folders named ``real`` and ``fake``, or from a manifest."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepscan.inputs import Found, medium_of
+from deepscan_client import Medium, RequestError
+
+_LABELS = {"real": False, "0": False, "fake": True, "1": True}
+LAYOUT = "put photos under <group>/real and <group>/fake, under real and fake, or name a --manifest"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photo, its truth and the group that it is reported in."""
+
+    found: Found
+    fake: bool
+    group: str
+
+
+def read_items(root: Path, manifest: Path | None = None) -> list[Item]:
+    """The labelled photos of a folder or a manifest, in a fixed order.
+
+    Every folder named ``real`` or ``fake`` counts, with all that lies below it; its group is the path of the
+    folder that holds it, or the name of ``root`` itself.
+
+    Raises:
+        RequestError: nothing is there, or the manifest is wrong.
+    """
+    if manifest is None and root.is_file():
+        root, manifest = root.parent, root
+    items = _from_manifest(root, manifest) if manifest is not None else list(_from_folders(root))
+    if not items:
+        raise RequestError(f"there are no labelled photos in {root}", remedy=LAYOUT)
+    return items
+
+
+def _from_folders(root: Path) -> Iterator[Item]:
+    if not root.is_dir():
+        raise RequestError(f"there is no folder {root}", remedy=LAYOUT)
+    for folder, below, files in os.walk(root):
+        below.sort()
+        inside = Path(folder).relative_to(root).parts
+        place = next((i for i, name in enumerate(inside) if name.lower() in ("real", "fake")), None)
+        if place is None:
+            continue
+        group = "/".join(inside[:place]) or root.resolve().name
+        for name in sorted(files):
+            path = os.path.join(folder, name)  # noqa: PTH118
+            medium = medium_of(path)
+            if medium is Medium.IMAGE:
+                yield Item(Found(path, medium), inside[place].lower() == "fake", group)
+
+
+def _from_manifest(root: Path, manifest: Path) -> list[Item]:
+    """CSV with a header, or one JSON object a line; paths are relative to ``root``, else to the manifest."""
+    remedy = "columns are path, label (real or fake) and group (optional), as CSV with a header or as JSON lines"
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")
+        if manifest.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            rows = list(csv.DictReader(text.splitlines()))
+    except (OSError, ValueError, csv.Error) as error:
+        raise RequestError(f"{manifest}: cannot be read: {error}", remedy=remedy) from error
+    base = root if root.is_dir() else manifest.parent
+    items = []
+    for number, row in enumerate(rows, 1):
+        label = _LABELS.get(str(row.get("label", "")).strip().lower()) if isinstance(row, dict) else None
+        path = row.get("path") if isinstance(row, dict) else None
+        if label is None or not isinstance(path, str) or not path:
+            raise RequestError(f"{manifest}: row {number}: path or label is missing or wrong", remedy=remedy)
+        place = base / path
+        if not place.exists() and (manifest.parent / path).exists():
+            place = manifest.parent / path
+        group = str(row.get("group") or base.resolve().name)
+        items.append(Item(Found(str(place), medium_of(str(place))), label, group))
+    return items

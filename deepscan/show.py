@@ -1,0 +1,105 @@
+"""Tables and progress of the command line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from deepscan.safe import plain, words
+from deepscan.scan import Result, decided
+from deepscan_client import DeepScanError, Label
+
+_STYLES = {Label.REAL: "green", Label.FAKE: "red", Label.INCONCLUSIVE: "yellow"}
+_PIPED_WIDTH = 140
+
+
+def out() -> Console:
+    """Standard output; wide where it is not a terminal, so that tables keep their columns."""
+    return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
+
+
+def err() -> Console:
+    """Standard error."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_WIDTH, highlight=False)
+
+
+def complain(error: DeepScanError) -> None:
+    """An error on standard error, with its remedy."""
+    console = err()
+    console.print(words(f"error: {error.message}", style="bold red"))
+    if error.remedy:
+        console.print(words(f"remedy: {error.remedy}"))
+
+
+def results_table(results: Iterable[Result]) -> Table:
+    """One row for each file."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold", ratio=3)
+    table.add_column("label", no_wrap=True)
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("faces", justify="right", no_wrap=True)
+    table.add_column("decided by", overflow="fold", ratio=2)
+    table.add_column("ms", justify="right", no_wrap=True)
+    for result in results:
+        name = words(result.found.path)
+        if result.verdict is None:
+            error = result.error
+            reason = "" if error is None else f"{error.code}: {error.message}"
+            table.add_row(name, words("error", style="bold red"), "", "", words(reason), "")
+            continue
+        verdict = result.verdict
+        table.add_row(
+            name,
+            words(verdict.label, style=_STYLES[verdict.label]),
+            "" if verdict.fake_probability is None else f"{verdict.fake_probability:.3f}",
+            str(len(verdict.faces)),
+            words(decided(verdict)),
+            f"{verdict.timing_ms.get('total', 0.0):.0f}",
+        )
+    return table
+
+
+class Patience:
+    """A progress bar on standard error that comes only after two seconds, and only on a terminal."""
+
+    def __init__(self, what: str, total: int | None = None, after: float = 2.0) -> None:
+        self._total = total
+        self._what = what
+        self._after = after
+        self._start = time.monotonic()
+        self._progress: Progress | None = None
+        self._wanted = sys.stderr.isatty()
+        self._done = 0
+
+    def advance(self, name: str = "") -> None:
+        """One more is done."""
+        self._done += 1
+        if self._wanted and self._progress is None and time.monotonic() - self._start > self._after:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[name]}", markup=False),
+                console=err(),
+                transient=True,
+            )
+            self._progress.start()
+            self._progress.add_task(self._what, total=self._total, name="")
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=self._done, name=plain(name)[-40:])
+
+    def __enter__(self) -> Patience:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
