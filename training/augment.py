@@ -7,6 +7,7 @@ become a cue. Photos are damaged first and aligned afterwards by the function th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,8 +51,21 @@ class Damage:
     box_grey: int = 0
 
 
-def draw_damage(rng: np.random.Generator) -> Damage:
-    """Draw one damage. Ranges follow what photos meet on their way: JPEG 30 to 95, twofold shrinking, messengers."""
+def _movement(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "turn": float(rng.normal(0, 4)),
+        "scale": float(np.exp(rng.normal(0, 0.06))),
+        "shift": (float(rng.normal(0, 0.02)), float(rng.normal(0, 0.02))),
+    }
+
+
+def draw_damage(rng: np.random.Generator, clean: float = 0.0) -> Damage:
+    """Draw one damage; a share of ``clean`` only moves and mirrors the crop.
+
+    Ranges follow what photos meet on their way: JPEG 30 to 95, twofold shrinking, messengers.
+    """
+    if rng.random() < clean:
+        return Damage(flip=bool(rng.random() < 0.5), **_movement(rng))
     coloured = rng.random() < 0.5
     codecs: list[tuple[str, int]] = []
     if rng.random() < 0.65:
@@ -66,9 +80,7 @@ def draw_damage(rng: np.random.Generator) -> Damage:
         box = (float(x), float(y), float(min(1.0, x + w)), float(min(1.0, y + h)))
     return Damage(
         flip=bool(rng.random() < 0.5),
-        turn=float(rng.normal(0, 4)),
-        scale=float(np.exp(rng.normal(0, 0.06))),
-        shift=(float(rng.normal(0, 0.02)), float(rng.normal(0, 0.02))),
+        **_movement(rng),
         resolution=float(rng.uniform(0.45, 1.0)) if rng.random() < 0.5 else 1.0,
         interpolation=int(rng.choice(INTERPOLATIONS)),
         gains=tuple(float(g) for g in rng.normal(1, 0.06, 3)) if coloured else (1.0, 1.0, 1.0),  # type: ignore[arg-type]

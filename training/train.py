@@ -48,6 +48,8 @@ class Settings:
         ranking: weight of the loss that wants each fake above its own real.
         average: decay of the averaged weights.
         without: sources that the run must not see (leave-kinds-out folds); watched sources are never seen.
+        clean: share of the pairs without damage.
+        start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
         held_out: share of the clusters that only watch the run.
     """
 
@@ -65,6 +67,8 @@ class Settings:
     seed: int = 1
     held_out: float = 0.1
     without: tuple[str, ...] = ()
+    clean: float = 0.0
+    start: str = ""
     threads: int = 1
     loaders: int = 1
 
@@ -211,9 +215,12 @@ def main(
         settings.pairs,
         10**6,
         settings.seed,
-        Mixture(),
+        Mixture(clean=settings.clean),
     )
     model = pretrained().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.start:
+        begun = torch.load(settings.start, map_location="cpu", weights_only=True)
+        model.load_state_dict(begun["average"])
     average = copy.deepcopy(model)
     head = list(model.classifier.parameters())
     groups = []

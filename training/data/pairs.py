@@ -26,12 +26,13 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the kinds of pairs; what is left goes to the labelled ones."""
+    """Shares of the kinds of pairs; what is left goes to the labelled ones. ``clean`` is the share without damage."""
 
     reconstructed: float = 0.16
     self_blended: float = 0.11
     part_reconstructed: float = 0.06
     cross_blended: float = 0.05
+    clean: float = 0.0
 
 
 class Reconstructions:
@@ -112,7 +113,7 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         kind = int(rng.choice(5, p=[1 - sum(shares), *shares]))
         if kind in (1, 3) and not self.rebuilt:
             kind = 2
-        damage = draw_damage(rng)
+        damage = draw_damage(rng, mix.clean)
         if kind == 0:
             fakes, reals = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
             real, fake = self._pick(reals, rng), self._pick(fakes, rng)
