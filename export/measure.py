@@ -10,35 +10,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cards.record import Fusion, GroupResult, VersionRecord
+from cards.record import Fusion, VersionRecord
 from cards.repository import ModelRepository
 from deepscan_client.codes import Label
 from deepscan_client.errors import DeepScanError
 from export.record import git_revision, now, write_record
+from pipelines.evaluation import Judged, group_results
 from pipelines.image.analyze import PhotoAnalyzer, analyze_image
 from pipelines.image.verdict import PhotoJudge
-from pipelines.metrics import auc, bootstrap_interval, eer, mean_of, tpr_at_fpr
+from pipelines.metrics import mean_of
 from pipelines.onnx_infer import OnnxInfer
 from training.report import Fit
 
 MEMBER, VERDICT = "frame_cnn", "image_verdict"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One photo: what it is and what the verdict said (probability None where nothing was scored)."""
-
-    group: str
-    path: str
-    fake: int
-    probability: float | None
-    label: Label
 
 
 def judge_folder(folder: Path, repository: ModelRepository) -> list[Judged]:
@@ -51,43 +38,17 @@ def judge_folder(folder: Path, repository: ModelRepository) -> list[Judged]:
                 try:
                     verdict = analyze_image(file.read_bytes(), analyzer, judge)
                 except DeepScanError:
-                    rows.append(Judged(group.name, file.name, fake, None, Label.INCONCLUSIVE))
+                    rows.append(Judged(group=group.name, fake=bool(fake), probability=None, label=Label.INCONCLUSIVE))
                     continue
-                rows.append(Judged(group.name, file.name, fake, verdict.fake_probability, Label(verdict.label)))
+                rows.append(
+                    Judged(
+                        group=group.name,
+                        fake=bool(fake),
+                        probability=verdict.fake_probability,
+                        label=verdict.label,
+                    )
+                )
     return rows
-
-
-def group_results(rows: list[Judged]) -> tuple[GroupResult, ...]:
-    """One result for each group, with 95 % bootstrap intervals of the AUC."""
-    results = []
-    for name in sorted({row.group for row in rows}):
-        group = [row for row in rows if row.group == name]
-        scored = [row for row in group if row.probability is not None]
-        scores = np.array([row.probability for row in scored], dtype=np.float64)
-        labels = np.array([row.fake for row in scored], dtype=np.int64)
-        reals = [row for row in group if not row.fake]
-        low, high = bootstrap_interval(auc, scores, labels)
-        results.append(
-            GroupResult(
-                group=name,
-                real=len(reals),
-                fake=len(group) - len(reals),
-                unscored=len(group) - len(scored),
-                auc=_rounded(auc(scores, labels)),
-                auc_low=_rounded(low),
-                auc_high=_rounded(high),
-                eer=_rounded(eer(scores, labels)),
-                tpr_at_fpr_1=_rounded(tpr_at_fpr(scores, labels, 0.01)),
-                tpr_at_fpr_5=_rounded(tpr_at_fpr(scores, labels, 0.05)),
-                false_positive_rate=_rounded(float(np.mean([row.label == Label.FAKE for row in reals]))),
-                inconclusive_rate=_rounded(float(np.mean([row.label == Label.INCONCLUSIVE for row in group]))),
-            )
-        )
-    return tuple(results)
-
-
-def _rounded(value: float) -> float | None:
-    return round(value, 4) if np.isfinite(value) else None
 
 
 def renew_record(repository: ModelRepository, model: str, changes: dict[str, Any], version: int | None = None) -> None:
@@ -128,7 +89,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", help="<group>/{real,fake}/*")
     parser.add_argument("--models", type=Path)
     parser.add_argument("--record", type=Path, metavar="CALIBRATION", help="calibration.json of the run: write records")
-    parser.add_argument("--scores", type=Path, help="write each photo's score to this CSV")
     options = parser.parse_args(arguments)
     repository = ModelRepository(options.models)
     fit = Fit.read(options.record) if options.record else None
@@ -139,9 +99,6 @@ def main(arguments: list[str] | None = None) -> int:
     for result in results:
         print(result.model_dump_json(exclude_defaults=True))
     print("mean AUC", round(mean_of([result.auc for result in results if result.auc is not None]), 4))
-    if options.scores:
-        lines = [f"{r.group},{r.path},{r.fake},{'' if r.probability is None else r.probability}" for r in rows]
-        options.scores.write_text("group,path,fake,probability\n" + "\n".join(lines) + "\n", encoding="utf-8")
     if fit:
         told = f"{options.folder.parent.name}/{options.folder.name}, in process, {len(rows)} photos"
         renew_record(repository, MEMBER, {"evaluation": results, "evaluated_on": told})

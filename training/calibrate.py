@@ -24,8 +24,7 @@ from pipelines.metrics import auc, ece, platt, threshold_at_fpr
 from training.data.cache import PhotoCache, load_cache
 from training.models.efficientnet_lite import EfficientNetLite0
 from training.report import Fit, settings_of
-from training.train import Settings, barred_photos, crops_of, held_out_photos, logits_of
-from training.train import main as train
+from training.train import Settings, barred_photos, crops_of, held_out_photos, logits_of, train_run
 
 FOLDS = Path(__file__).with_name("folds.json")
 TARGETS = {"fpr_1": 0.01, "fpr_5": 0.05, "fpr_10": 0.10}
@@ -59,7 +58,7 @@ def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> 
     """Train the fold models that are missing or unfinished."""
     for number, (name, sources) in enumerate(read_folds()):
         fold = replace(settings, minutes=minutes, without=sources, seed=settings.seed + 10 + number)
-        train(runs / f"fold_{name}", fold, cache, evaluate_every=minutes)
+        train_run(runs / f"fold_{name}", fold, cache, evaluate_every=minutes)
 
 
 def averaged(checkpoint: Path) -> EfficientNetLite0:

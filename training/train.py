@@ -6,11 +6,13 @@ in minutes, because the machine is shared; progress is the share of these minute
 
 from __future__ import annotations
 
+import argparse
 import copy
 import ctypes
 import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -185,7 +187,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
-def main(
+def train_run(
     run: Path, settings: Settings | None = None, cache: Path = Path(".cache"), evaluate_every: float = 8.0
 ) -> Path:
     """Train or resume a run and return its checkpoint.
@@ -297,3 +299,37 @@ def main(
             break
     log.close()
     return last
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m training.train RUN``: train ``frame_cnn``, or resume a run that was cut off."""
+    parser = argparse.ArgumentParser(prog="train", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of the run, such as .cache/runs/first; last.pt in it is resumed")
+    parser.add_argument("--cache", type=Path, default=Path(".cache"), help="what training.prepare wrote")
+    parser.add_argument("--minutes", type=float, default=Settings.minutes)
+    parser.add_argument("--rate", type=float, default=Settings.rate)
+    parser.add_argument(
+        "--pairs", type=int, default=Settings.pairs, help="pairs in a batch; fewer where memory is short"
+    )
+    parser.add_argument("--seed", type=int, default=Settings.seed)
+    parser.add_argument("--clean", type=float, default=Settings.clean, help="share of the pairs without damage")
+    parser.add_argument("--start", default="", help="checkpoint to begin with instead of ImageNet's weights")
+    parser.add_argument("--threads", type=int, default=Settings.threads)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = Settings(
+        minutes=options.minutes,
+        rate=options.rate,
+        pairs=options.pairs,
+        seed=options.seed,
+        clean=options.clean,
+        start=options.start,
+        head_factor=1.0 if options.start else Settings.head_factor,
+        threads=options.threads,
+    )
+    _LOG.info("%s", train_run(options.run, settings, options.cache))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
