@@ -42,7 +42,8 @@ def measured_lines() -> list[str]:
 def size_lines() -> list[str]:
     """Rows of the table of installed sizes."""
     sizes = _read("sizes.json")
-    return [f"| {row['set']} | {row['what']} | {row['megabytes']:,.0f} |" for row in sizes["sets"]] if sizes else []
+    rows = [f"| {row['set']} | {row['what']} | {row['megabytes']:,.0f} |" for row in sizes["sets"]] if sizes else []
+    return ["| set | what for | MB installed |", "|---|---|---|", *rows]
 
 
 SECTIONS: dict[str, Callable[[], list[str]]] = {"measured": measured_lines, "sizes": size_lines}
