@@ -133,6 +133,11 @@ class Server:
             region.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
+
     def memory(self) -> int:
         """Bytes that the whole server tree holds (proportional set size: shared pages are counted once)."""
         total = 0
@@ -146,7 +151,14 @@ class Server:
     def _launch(self) -> None:
         read, self._pipe = os.pipe()
         command = [str(backends.server_binary()), *self._flags()]
-        launcher = [sys.executable, "-I", str(Path(__file__).with_name("launch.py")), str(read), str(EXIT_SECONDS)]
+        launcher = [
+            sys.executable,
+            "-I",
+            str(Path(__file__).with_name("launch.py")),
+            str(read),
+            str(EXIT_SECONDS),
+            self._name,
+        ]
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [*launcher, *command],
@@ -196,9 +208,7 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.1)
-        raise UnavailableError(
-            "Triton was not ready in time", remedy=f"look at the end of its log:\n{self._log_tail()}"
-        )
+        raise UnavailableError("Triton was not ready in time", remedy=f"look at the end of its log:\n{self.log_tail()}")
 
     def _wait_for_canary(self, end: float) -> None:
         while True:
@@ -214,12 +224,12 @@ class Server:
     def _raise_if_ended(self) -> None:
         if self._process is not None and self._process.poll() is not None:
             raise InstallationError(
-                f"Triton ended while starting:\n{self._log_tail()}",
+                f"Triton ended while starting:\n{self.log_tail()}",
                 code=ErrorCode.ENVIRONMENT,
                 remedy="run deepscan doctor, which names what is wrong with the installation",
             )
 
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
         """The lines of the log that matter to a person: errors, without Triton's prefixes, each once."""
         text = self.log_path.read_text(errors="replace")
         lines = [line for line in text.splitlines() if re.match(r"E\d{4} |error:|.*UNAVAILABLE: ", line)]

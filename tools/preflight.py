@@ -9,8 +9,6 @@ loads, and names everything that is missing together with the one apt line that 
 This file must run on any python3 from 3.7 on, so it uses nothing newer.
 """
 
-# ruff: noqa: PTH - os.path and glob are quick to import on any python3
-
 from __future__ import annotations
 
 import argparse

@@ -7,8 +7,6 @@ A stamp in the environment holds the hash of everything that decides what is ins
 pyproject.toml or constraints.txt installs again. This file must run on any python3 from 3.7 on.
 """
 
-# ruff: noqa: PTH, E402 - pathlib and import order give way to starting at once on any python3
-
 from __future__ import annotations
 
 import hashlib
