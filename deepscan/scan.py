@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscan.inputs import Found, read_photo
-from deepscan_client import AsyncDeepScanClient, DeepScanError, InternalError, Label, Medium, Verdict
+from deepscan_client import AsyncDeepScanClient, DeepScanError, InternalError, Label, Medium, Reason, Verdict
 
 _AHEAD = 4
 """Finished answers that wait for a slow one before them, as a multiple of what is in flight."""
@@ -92,13 +92,14 @@ async def scan(client: AsyncDeepScanClient, files: Iterable[Found], settings: Se
 
 def decided(verdict: Verdict) -> str:
     """What decided, in a few words: the reasons of an inconclusive verdict, else the heaviest evidence."""
+    told = [reason for reason in verdict.reasons if reason is not Reason.CUSTOM_THRESHOLD]
     if verdict.label is Label.INCONCLUSIVE:
-        return ", ".join(map(str, verdict.reasons)) or "inconclusive"
+        return ", ".join(map(str, told)) or "inconclusive"
     weighed = [item for item in verdict.evidence if item.weight]
     if not weighed:
-        return ", ".join(map(str, verdict.reasons))
+        return ", ".join(map(str, told))
     heaviest = max(weighed, key=lambda item: abs(item.score * (item.weight or 0.0)))
-    return " ".join([heaviest.name, *(f"({reason})" for reason in verdict.reasons)])
+    return " ".join([heaviest.name, *(f"({reason})" for reason in told)])
 
 
 def write_overlay(result: Result, folder: Path, number: int) -> Path | None:

@@ -16,11 +16,11 @@ from deepscan.scan import Result, decided
 from deepscan_client import DeepScanError, Label
 
 _STYLES = {Label.REAL: "green", Label.FAKE: "red", Label.INCONCLUSIVE: "yellow"}
-_PIPED_WIDTH = 140
+_PIPED_WIDTH = 4096  # nothing is folded: a line of a pipe is a row
 
 
 def out() -> Console:
-    """Standard output; wide where it is not a terminal, so that tables keep their columns."""
+    """Standard output; where it is not a terminal no name is folded, so that a row is a line."""
     return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
 
 

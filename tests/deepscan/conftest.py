@@ -1,0 +1,51 @@
+"""The command line over a fake transport: no server, the same code above it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from click.testing import Result as Outcome
+from typer.testing import CliRunner
+
+import deepscan.service
+import deepscan_client._aio
+from deepscan.cli import app
+from deepscan_client import AsyncFakeTransport, FakeCall, MediaError, Verdict, make_verdict
+
+
+@dataclass
+class Line:
+    """A command line and the fake server behind it."""
+
+    transport: AsyncFakeTransport
+    answer: Callable[[FakeCall], Verdict | Exception]
+
+    def __call__(self, *arguments: object) -> Outcome:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def judge(call: FakeCall) -> Verdict | Exception:
+    """What the fake server says: the bytes of a photo are its label and its probability."""
+    said = call.image.decode(errors="replace").split()
+    if len(said) == 2 and said[0] in ("real", "fake"):
+        return make_verdict(said[0], float(said[1]))
+    if said == ["noface"]:
+        return make_verdict("inconclusive", None, reasons=("no_face",))
+    return MediaError("this is not a picture", remedy="send a picture")
+
+
+@pytest.fixture
+def deepscan_line(monkeypatch: pytest.MonkeyPatch) -> Line:
+    line: Any = Line(AsyncFakeTransport(lambda call: line.answer(call)), judge)
+
+    @contextlib.contextmanager
+    def service(triton: str | None = None, report: object = None) -> Iterator[str]:
+        yield triton or "fake:1"
+
+    monkeypatch.setattr(deepscan.service, "service", service)
+    monkeypatch.setattr(deepscan_client._aio, "connect_async", lambda url: line.transport)
+    return line  # type: ignore[no-any-return]

@@ -1,0 +1,133 @@
+"""``deepscan evaluate``: layouts, manifests, measures, report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepscan.cli import Exit
+from deepscan.evaluate import Report
+from deepscan.labelled import read_items
+from deepscan_client import RequestError
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+
+def photos(folder: Path, spread: dict[str, list[float]]) -> Path:
+    """``group/label`` to probabilities; the fake server reads them from the files."""
+    for place, values in spread.items():
+        for number, value in enumerate(values):
+            file = folder / place / f"{number:02d}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{'fake' if value >= 0.5 else 'real'} {value}")
+    return folder
+
+
+def test_groups_lie_around_real_and_fake(tmp_path: Path) -> None:
+    photos(tmp_path, {"x/real": [0.1], "x/fake": [0.9], "y/z/real/deep/er": [0.2], "y/z/Fake": [0.8], "other": [0.5]})
+    (tmp_path / "x" / "real" / "notes.txt").write_text("no photo")
+    items = read_items(tmp_path)
+    assert [(item.group, item.fake) for item in items] == [
+        ("x", True),
+        ("x", False),
+        ("y/z", True),
+        ("y/z", False),
+    ]
+
+
+def test_the_founding_layout_is_one_group(tmp_path: Path) -> None:
+    root = photos(tmp_path / "data", {"real": [0.1, 0.2], "fake": [0.9]})
+    assert {item.group for item in read_items(root)} == {"data"}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_manifest_names_photos(tmp_path: Path, form: str) -> None:
+    photos(tmp_path, {"a": [0.1], "b": [0.9]})
+    rows = [
+        {"path": "a/00.jpg", "label": "real", "group": "g"},
+        {"path": "b/00.jpg", "label": "1", "group": ""},
+    ]
+    manifest = tmp_path / f"list.{form}"
+    with manifest.open("w", newline="") as stream:
+        if form == "csv":
+            writer = csv.DictWriter(stream, ["path", "label", "group"])
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            stream.writelines(json.dumps(row) + "\n" for row in rows)
+    for items in (read_items(tmp_path, manifest), read_items(manifest)):
+        assert [(item.fake, item.group) for item in items] == [(False, "g"), (True, tmp_path.name)]
+        assert all(Path(item.found.path).is_file() for item in items)
+
+
+@pytest.mark.parametrize("text", ["path,label\nx.jpg,maybe\n", "label\nreal\n", ""])
+def test_a_wrong_manifest_is_named(tmp_path: Path, text: str) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(text)
+    with pytest.raises(RequestError) as caught:
+        read_items(tmp_path, manifest)
+    assert caught.value.remedy
+
+
+def test_the_report_says_what_was_measured(deepscan_line: Any, tmp_path: Path) -> None:
+    data = photos(
+        tmp_path / "data",
+        {"easy/real": [0.1, 0.2, 0.3], "easy/fake": [0.7, 0.8, 0.9], "hard/real": [0.2, 0.8], "hard/fake": [0.4, 0.9]},
+    )
+    (data / "hard" / "fake" / "z.jpg").write_text("noface")
+    (data / "hard" / "real" / "z.jpg").write_text("no picture at all")
+    out, plot = tmp_path / "report.json", tmp_path / "plot.png"
+    outcome = deepscan_line("evaluate", data, "--json", out, "--plot", plot)
+    assert outcome.exit_code == Exit.SOME_FAILED
+    report = Report.model_validate_json(out.read_text())
+    easy, hard = report.quality.groups
+    assert (easy.group, easy.auc.value, easy.eer.value, easy.tpr_at_fpr_1.value) == ("easy", 1.0, 0.0, 1.0)
+    assert hard.auc.value == pytest.approx(0.75)
+    assert hard.auc_unscored_half == pytest.approx((4 * 0.75 + 1) / 6)
+    assert (hard.real, hard.fake, hard.unscored, hard.inconclusive) == (2, 3, 1, 1)
+    assert hard.false_positive_rate == 0.5
+    assert report.quality.mean_auc == pytest.approx(0.875)
+    assert report.quality.false_positive_rate.value == pytest.approx(1 / 5)
+    assert (report.failed, report.data) == (1, "data")
+    assert str(tmp_path) not in out.read_text()
+    assert plot.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "mean AUC of the groups 0.875" in outcome.stdout
+    assert "z.jpg: corrupt" in outcome.stderr
+
+
+def test_one_class_alone_has_no_auc(deepscan_line: Any, tmp_path: Path) -> None:
+    data = photos(tmp_path / "data", {"g$/real": [0.1, 0.6]})
+    out = tmp_path / "report.json"
+    outcome = deepscan_line("evaluate", data, "--json", out, "--plot", tmp_path / "plot.png")
+    assert outcome.exit_code == Exit.DONE
+    (group,) = Report.model_validate_json(out.read_text()).quality.groups
+    assert group.auc.value is None
+    assert group.false_positive_rate == 0.5
+    json.loads(out.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_an_empty_folder_is_wrong_usage(deepscan_line: Any, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "lost"):
+        outcome = deepscan_line("evaluate", path)
+        assert outcome.exit_code == Exit.USAGE
+        assert "real" in outcome.stderr
+
+
+@pytest.mark.triton
+def test_the_samples_through_the_real_server(triton_server: Any, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from deepscan.cli import app
+
+    out = tmp_path / "report.json"
+    outcome = CliRunner().invoke(
+        app, ["evaluate", str(SAMPLES / "evaluation"), "--json", str(out), "--triton", triton_server.grpc_url]
+    )
+    assert outcome.exit_code == Exit.DONE, outcome.output
+    report = Report.model_validate_json(out.read_text())
+    assert report.quality.items == len(list((SAMPLES / "evaluation").rglob("*.jpg")))
+    assert {model["name"] for model in report.models} == {"face_detector", "frame_cnn"}
