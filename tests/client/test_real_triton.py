@@ -1,0 +1,82 @@
+"""The client against the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepscan_client import (
+    AsyncDeepScanClient,
+    DeadlineError,
+    DeepScanClient,
+    InstallationError,
+    MediaError,
+    RequestError,
+)
+
+pytestmark = pytest.mark.triton
+
+PHOTO = Path(__file__).resolve().parents[2] / "samples" / "astronaut.jpg"
+
+
+@pytest.fixture(params=["grpc", "http"])
+def url(request: pytest.FixtureRequest, triton_server: Any) -> str:
+    return str(triton_server.grpc_url if request.param == "grpc" else triton_server.http_url)
+
+
+def test_pixels_and_file_get_the_same_verdict(url: str) -> None:
+    pixels = np.asarray(Image.open(PHOTO).convert("RGB"))
+    with DeepScanClient(url) as client:
+        assert client.is_ready()
+        from_file = client.detect_image(PHOTO, request_id="a-file")
+        from_pixels = client.detect_image(pixels)
+    assert from_file.request_id == "a-file"
+    assert len(from_file.faces) == len(from_pixels.faces) == 1
+    assert from_pixels.input.format == "BMP"
+    # Two JPEG decoders may differ by a grey level.
+    assert from_pixels.fake_probability == pytest.approx(from_file.fake_probability, abs=0.05)
+
+
+def test_the_same_photo_gives_the_same_bytes(url: str) -> None:
+    with DeepScanClient(url) as client:
+        said = {client.detect_image(PHOTO, heatmaps=True).canonical_json() for _ in range(2)}
+    assert len(said) == 1
+
+
+async def test_many_at_once(url: str) -> None:
+    async with AsyncDeepScanClient(url) as client:
+        requests = [client.detect_image(PHOTO, request_id=f"r{i}") for i in range(6)]
+        verdicts = await asyncio.gather(*requests, client.detect_image(b"words"), return_exceptions=True)
+    assert [getattr(verdict, "request_id", None) for verdict in verdicts] == [
+        *(f"r{i}" for i in range(6)),
+        verdicts[6].request_id,
+    ]  # type: ignore[union-attr]
+    assert isinstance(verdicts[6], MediaError)
+
+
+def test_errors_are_typed(url: str) -> None:
+    with DeepScanClient(url) as client:
+        with pytest.raises(MediaError) as caught:
+            client.detect_image(PHOTO.read_bytes()[:5000], request_id="cut")
+        assert caught.value.request_id == "cut"
+        with pytest.raises(DeadlineError):
+            client.detect_image(PHOTO, deadline=0.001)
+        with pytest.raises(InstallationError):
+            client.transport.infer("no_such_model", {"X": np.zeros(1, np.float32)}, ["Y"])
+        with pytest.raises(RequestError):
+            client.transport.infer("deepfake_image", {"IMAGE": np.zeros(1, np.float32)}, ["VERDICT"])
+
+
+async def test_a_cancelled_task_leaves_the_server_well(url: str) -> None:
+    async with AsyncDeepScanClient(url) as client:
+        task = asyncio.create_task(client.detect_image(PHOTO))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await client.detect_image(PHOTO)).faces
