@@ -13,13 +13,14 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -127,8 +128,11 @@ class Server:
             try:
                 self._process.wait(EXIT_SECONDS + 10)
             except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, 9)
+                os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
+            # Its launcher ended the group; were the launcher itself killed, stubs could be left.
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         for region in _SHM.glob(f"{self._name}*"):
             region.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
