@@ -16,7 +16,9 @@ from serving import checks, machine_checks
 from serving.checks import Finding
 
 _STYLE = {"ok": "green", "warning": "yellow", "error": "bold red"}
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+Check = Callable[[], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (
     checks.interpreter,
     checks.stub_environment,
     checks.triton,
@@ -37,7 +39,8 @@ def examine(folder: str | None = None) -> list[Finding]:
         folder: the model repository; the shipped one by default.
     """
     found: list[Finding] = []
-    for check in (*CHECKS, partial(checks.models, folder)):
+    every: list[Check] = [*CHECKS, partial(checks.models, folder)]
+    for check in every:
         try:
             found += check()
         except Exception as error:  # a check that breaks is a finding as well, and must not hide the others
