@@ -37,7 +37,7 @@ def behaviour() -> Behaviour:
 
 
 def _bytes(value: bytes) -> bytes:
-    return serialize_byte_tensor(np.array([value], dtype=np.object_)).item()
+    return bytes(serialize_byte_tensor(np.array([value], dtype=np.object_)).item())
 
 
 def _verdict_for(options: bytes) -> bytes:
@@ -45,7 +45,7 @@ def _verdict_for(options: bytes) -> bytes:
     return make_verdict("fake", 0.75, request_id=request_id).to_json().encode()
 
 
-class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
+class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     def __init__(self, does: Behaviour) -> None:
         self.does = does
 
@@ -56,7 +56,7 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         return service_pb2.ModelReadyResponse(ready=self.does.model_ready)
 
     def ModelInfer(self, request: Any, context: Any) -> Any:
-        inputs = {
+        inputs: dict[str, Any] = {
             tensor.name: (
                 bytes(deserialize_bytes_tensor(raw)[0])
                 if tensor.datatype == "BYTES"
@@ -66,7 +66,12 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         }
         headers = {item.key: item.value for item in context.invocation_metadata()}
         self.does.seen.append({"inputs": inputs, "headers": headers, "id": request.id})
-        context.add_callback(lambda: context.code() is None and self.does.cancelled.set())
+
+        def ended() -> None:
+            if context.code() is None:  # nobody answered: the caller went away
+                self.does.cancelled.set()
+
+        context.add_callback(ended)
         until = time.monotonic() + self.does.delay
         while time.monotonic() < until and context.is_active():
             time.sleep(0.005)

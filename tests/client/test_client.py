@@ -10,6 +10,7 @@ import json
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_pixels_lose_nothing_on_their_way(size: tuple[int, int]) -> None:
     "pixels",
     [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)],
 )
-def test_an_array_that_is_no_picture_is_refused(pixels: np.ndarray) -> None:
+def test_an_array_that_is_no_picture_is_refused(pixels: Any) -> None:
     with pytest.raises(RequestError, match="no picture"):
         DeepScanClient(transport=FakeTransport()).detect_image(pixels)
 
@@ -165,7 +166,7 @@ def test_other_errors_come_back_at_once_with_the_request_id(error: DeepScanError
 
 def test_an_answer_that_is_no_verdict_is_named() -> None:
     class Odd(FakeTransport):
-        def answer(self, call: object) -> dict[str, np.ndarray]:
+        def answer(self, call: object) -> dict[str, Any]:
             return {"VERDICT": bytes_tensor(b'{"label": 5}')}
 
     with pytest.raises(InternalError) as caught:
@@ -220,7 +221,13 @@ def test_verdicts_survive_json_and_reject_other_shapes() -> None:
     assert deepscan_client.Verdict.from_json(verdict.to_json()) == verdict
     good = verdict.to_dict()
     assert deepscan_client.Verdict.from_dict({**good, "field_of_tomorrow": 1}) == verdict
-    wrong = [{"fake_probability": "0.9"}, {"faces": "none"}, {"cached": 1}, {"timing_ms": []}, {"input": {"sha256": 5}}]
+    wrong: list[dict[str, object]] = [
+        {"fake_probability": "0.9"},
+        {"faces": "none"},
+        {"cached": 1},
+        {"timing_ms": []},
+        {"input": {"sha256": 5}},
+    ]
     for change in wrong:
         with pytest.raises(ValueError, match="verdict"):
             deepscan_client.Verdict.from_dict({**good, **change})

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from click.testing import Result as Outcome
 from typer.testing import CliRunner
+from typer.testing import Result as Outcome
 
 import deepscan.service
 import deepscan_client._aio
