@@ -139,9 +139,9 @@ def summary(result: dict[str, Any]) -> str:
     shape, about = result["photos"], result["machine"]
     return (
         f"Latency of `{MODEL}` over gRPC, one client, {shape['count']} different photos of {shape['width']} x "
-        f"{shape['height']} with one face, warm, no cache, on {about['cores']} cores of an {about['processor']} without a "
-        f"GPU: p50 {one['p50_ms']:.1f} ms, {one['p50_ms'] / result['raw_ms']['sum']:.2f} times the same networks in raw "
-        f"ONNX Runtime in the same run; {one['per_second']:.0f} requests a second; server tree "
+        f"{shape['height']} with one face, warm, no cache, on {about['cores']} cores of an {about['processor']}, no "
+        f"GPU: p50 {one['p50_ms']:.1f} ms, {one['p50_ms'] / result['raw_ms']['sum']:.2f} times the same networks in "
+        f"raw ONNX Runtime in the same run; {one['per_second']:.0f} requests a second; server tree "
         f"{result['memory_mb']:,} MB. Other machines give other times; the ratio holds."
     )
 

@@ -24,7 +24,8 @@ def make_photos(count: int, width: int, height: int) -> list[bytes]:
 
 def _photo(portrait: NDArray[np.uint8], rng: np.random.Generator, width: int, height: int) -> bytes:
     zoom = rng.uniform(1.3, 2.2)
-    matrix = cv2.getRotationMatrix2D((224.0, 115.0), rng.uniform(-10, 10), zoom)  # around the face
+    around_face = (224.0, 115.0)
+    matrix = np.asarray(cv2.getRotationMatrix2D(around_face, rng.uniform(-10, 10), zoom), dtype=np.float64)
     matrix[:, 2] += np.array([rng.uniform(0.35, 0.65) * width - 224.0, rng.uniform(0.3, 0.5) * height - 115.0])
     picture = cv2.warpAffine(portrait, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
     lit = np.clip(picture.astype(np.float32) * rng.uniform(0.8, 1.15), 0, 255).astype(np.uint8)

@@ -24,7 +24,7 @@ def requirements_of(package: str, extras: tuple[str, ...]) -> set[str]:
         texts = metadata.requires(package) or []
     except metadata.PackageNotFoundError:
         return set()
-    found = set()
+    found: set[str] = set()
     for text in texts:
         requirement = Requirement(text)
         marker = requirement.marker
@@ -49,14 +49,18 @@ def closure(package: str, extras: tuple[str, ...]) -> list[str]:
 def licence_of(name: str) -> str:
     """The licence that a package's metadata states, in one line."""
     about = metadata.metadata(name)
-    expression = about.get("License-Expression")
+    expression = _first(about, "License-Expression")
     if expression:
-        return str(expression)
+        return expression
     classifiers = [c.rsplit(" :: ", 1)[1] for c in about.get_all("Classifier") or [] if c.startswith("License :: ")]
     if classifiers:
         return ", ".join(classifiers)
-    stated = str(about.get("License") or "").strip().splitlines()
+    stated = _first(about, "License").strip().splitlines()
     return stated[0][:80] if stated else "see its metadata"
+
+
+def _first(about: metadata.PackageMetadata, key: str) -> str:
+    return str((about.get_all(key) or [""])[0])
 
 
 def notices_text() -> str:

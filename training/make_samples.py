@@ -7,6 +7,7 @@ group are made from it by our own code, with a fixed seed, so that nothing of an
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,14 +28,15 @@ _OUTPUTS = ("HEATMAP", "SCALE", "OFFSET", "LANDMARKS")
 def _landmarks(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     infer = OnnxInfer(ModelRepository())
     faces = find_faces(pixels, lambda batch: run_in_batches(infer, "face_detector", "IMAGES", batch, _OUTPUTS, 8))
-    return faces.landmarks[0]
+    return np.asarray(faces.landmarks[0], dtype=np.float32)
 
 
 def _variant(portrait: NDArray[np.uint8], rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
     """The portrait as another guest of the group: mirrored or not, other proportions, light and turn."""
     size = portrait.shape[0]
     stretch = rng.uniform(0.9, 1.1)
-    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-12, 12), 1.0)
+    turn = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-12, 12), 1.0)
+    matrix = np.asarray(turn, dtype=np.float64)
     matrix[0, :2] *= stretch
     turned = cv2.warpAffine(portrait, matrix, (size, size), borderMode=cv2.BORDER_REFLECT)
     if rng.random() < 0.5:
@@ -46,11 +48,13 @@ def _variant(portrait: NDArray[np.uint8], rng: np.random.Generator, side: int) -
 
 def make_samples(folder: Path = FOLDER) -> list[Path]:
     """Write every sample photo and return the paths."""
-    from skimage import data
+    import skimage.data
+
+    carried: Any = skimage.data  # its functions have no types
 
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(SEED)
-    portrait: NDArray[np.uint8] = data.astronaut()
+    portrait: NDArray[np.uint8] = carried.astronaut()
     head = portrait[0:256, 96:352]
     group = np.vstack([np.hstack([_variant(head, rng, 200) for _ in range(4)]) for _ in range(3)])
     edited = self_blended(portrait, _landmarks(portrait), rng)
@@ -58,7 +62,7 @@ def make_samples(folder: Path = FOLDER) -> list[Path]:
         "astronaut.jpg": portrait,
         "astronaut_edited.jpg": edited,
         "astronaut_turned.png": np.rot90(cv2.resize(portrait, (384, 384), interpolation=cv2.INTER_AREA)),
-        "coffee.webp": data.coffee(),
+        "coffee.webp": carried.coffee(),
         "group.jpg": group,
     }
     # A folder in the layout that `deepscan evaluate` reads: variants, and self-blended copies of them.

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deepscan_client import AsyncDeepScanClient, DeepScanClient
-from deepscan_client.codes import ErrorCode, Label
-from deepscan_client.errors import DeepScanError, InputError
 from PIL import Image
 
 from cards import ModelRepository
+from deepscan_client import AsyncDeepScanClient, DeepScanClient
+from deepscan_client.codes import ErrorCode, Label
+from deepscan_client.errors import DeepScanError, InputError
 from pipelines.image.analyze import PhotoAnalyzer, analyze_image
 from pipelines.image.verdict import PhotoJudge
 from pipelines.onnx_infer import OnnxInfer
