@@ -43,8 +43,8 @@ Triton = Annotated[
 InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=256, help="Photos under way at once.")]
 
 
-def _typed_errors() -> AbstractContextManager[None]:
-    """Show a DeepScan error with its remedy and end with its exit code."""
+def _typed_errors(otherwise: Exit = Exit.NO_SERVICE) -> AbstractContextManager[None]:
+    """Show a DeepScan error with its remedy; exit code 2 where the request was wrong, else ``otherwise``."""
     import contextlib
 
     from deepscan_client import DeepScanError, InputError, RequestError
@@ -58,7 +58,7 @@ def _typed_errors() -> AbstractContextManager[None]:
 
             complain(error)
             usage = isinstance(error, (InputError, RequestError))
-            raise typer.Exit(Exit.USAGE if usage else Exit.NO_SERVICE) from error
+            raise typer.Exit(Exit.USAGE if usage else otherwise) from error
 
     return guard()
 
@@ -122,7 +122,7 @@ def models(
     """List the models of a repository with their versions and licences."""
     from deepscan.commands import list_models
 
-    with _typed_errors():
+    with _typed_errors(Exit.FAILED):
         list_models(folder)
 
 
@@ -158,7 +158,7 @@ def _add_room(name: str, module: str, text: str) -> None:
     def command(context: typer.Context) -> None:
         from deepscan.commands import run_room
 
-        with _typed_errors():
+        with _typed_errors(Exit.FAILED):
             raise typer.Exit(run_room(name, module, list(context.args)))
 
 

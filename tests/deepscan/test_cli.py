@@ -77,7 +77,7 @@ def test_models_lists_the_repository() -> None:
     outcome = CliRunner().invoke(app, ["models"])
     assert outcome.exit_code == Exit.DONE
     assert [line.split()[0] for line in outcome.stdout.splitlines()[1:]] == ModelRepository().names()
-    assert CliRunner().invoke(app, ["models", "--models", "/no/such"]).exit_code == Exit.NO_SERVICE
+    assert CliRunner().invoke(app, ["models", "--models", "/no/such"]).exit_code == Exit.FAILED
 
 
 def test_another_room_gets_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

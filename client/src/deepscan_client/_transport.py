@@ -142,7 +142,7 @@ def connect_async(url: str) -> AsyncTransport:
         from deepscan_client._grpc import AsyncGrpcTransport
 
         return AsyncGrpcTransport(address)
-    from deepscan_client._http import AsyncHttpTransport
+    from deepscan_client._http_aio import AsyncHttpTransport
 
     return AsyncHttpTransport(address)
 
