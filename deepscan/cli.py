@@ -143,6 +143,7 @@ def schema(
 _ROOMS = {
     "serve": ("serving.serve", "Run Triton and the gateway until Ctrl-C."),
     "doctor": ("serving.doctor", "Check this installation and print the fix for what is wrong."),
+    "train": ("training.train", "Train a detector."),
     "export": ("export.onnx_export", "Turn a checkpoint into a version folder of a model."),
     "bench": ("benchmarks.bench", "Measure latency with perf_analyzer against benchmarks/targets.yaml."),
 }

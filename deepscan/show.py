@@ -40,11 +40,11 @@ def complain(error: DeepScanError) -> None:
 def results_table(results: Iterable[Result]) -> Table:
     """One row for each file."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold", ratio=3)
+    table.add_column("file", overflow="fold")
     table.add_column("label", no_wrap=True)
     table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("faces", justify="right", no_wrap=True)
-    table.add_column("decided by", overflow="fold", ratio=2)
+    table.add_column("decided by", overflow="fold")
     table.add_column("ms", justify="right", no_wrap=True)
     for result in results:
         name = words(result.found.path)

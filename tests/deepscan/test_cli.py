@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_every_command_has_help() -> None:
     text = CliRunner().invoke(app, ["--help"]).stdout
-    for name in ("scan", "evaluate", "models", "schema", "serve", "doctor", "export", "bench"):
+    for name in ("scan", "evaluate", "models", "schema", "serve", "doctor", "train", "export", "bench"):
         assert f"  {name} " in text
     for name in ("scan", "evaluate", "models", "schema"):
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == Exit.DONE
