@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from safetensors.numpy import load as load_safetensors
+from skimage import data as pictures
 
 from cards import ModelRepository
 from cards.card import Preprocessing
@@ -21,6 +22,7 @@ from export.networks import Served, folded, half, read_folded, weights_of
 from export.onnx_export import OUTPUTS, _put_in_place, export_model, logits_of_file, parity, to_onnx
 from export.quantize import quantize, time_ratio
 from pipelines.infer import digest_hex
+from training.augment import apply_damage, draw_damage
 from training.models.efficientnet_lite import EfficientNetLite0
 
 RNG = np.random.default_rng(0)
@@ -111,16 +113,17 @@ def test_equal_weights_give_equal_bytes_and_wild_ones_are_refused() -> None:
         half_rounded(np.array([1e6], np.float32))
 
 
-def test_int8_is_close_and_smaller(exported: tuple[Served, Path, bytes], tmp_path: Path) -> None:
-    _, path, _ = exported
-    small = tmp_path / "small.onnx"
-    images = (crops(16) * np.linspace(0.1, 1, 16)[:, None, None, None]).astype(np.uint8)  # dark to bright
+def test_int8_of_the_shipped_network_is_close(tmp_path: Path) -> None:
+    """On sixteen ways to damage one face: far from the accuracy gate, near enough to see a broken conversion."""
+    path, small = ModelRepository().folder("frame_cnn") / "model.onnx", tmp_path / "small.onnx"
+    photo = pictures.astronaut()  # type: ignore[no-untyped-call]
+    points = np.array([[203, 106], [246, 104], [228, 131], [210, 155], [243, 153]], dtype=np.float32)
+    rng = np.random.default_rng(2)
+    images = np.stack([apply_damage(photo, points, draw_damage(rng), 160, 1.3) for _ in range(16)])
     quantize(path, small, [images[:8], images[8:]])
-    graph = onnx.load(small).graph
-    assert any(node.op_type == "QuantizeLinear" for node in graph.node)
+    assert any(node.op_type == "QuantizeLinear" for node in onnx.load(small).graph.node)
     full, rough = logits_of_file(path, images), logits_of_file(small, images)
-    assert np.corrcoef(full, rough)[0, 1] > 0.8
-    assert small.stat().st_size < 0.5 * path.stat().st_size
+    assert np.abs(full - rough).mean() < 0.5 * full.std()
     assert time_ratio(path, small, images[:1], rounds=3) > 0
 
 
