@@ -1,67 +1,107 @@
-"""The floor: the same networks on the same photos in raw ONNX Runtime, in one process, one thread."""
+"""The same networks on the same arrays in plain ONNX Runtime: one process, one thread, nothing else.
+
+It is the yardstick of the latency target: what a request costs above it is decoding, faces, fusion and Triton.
+"""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
+import numpy as np
 
-from cards import ModelRepository
-from cards.card import FaceDetection
-from pipelines.image.align import align_faces
-from pipelines.image.decode import decode_image
-from pipelines.image.faces import detector_picture, find_faces
-from pipelines.image.probe import probe_image
-from pipelines.infer import Array
-from pipelines.onnx_infer import OnnxNetwork, load_network
+from cards.repository import ModelRepository
+from pipelines.image.analyze import PhotoAnalyzer, analyze_image
+from pipelines.image.verdict import PhotoJudge
+from pipelines.infer import Arrays, Call
+from pipelines.onnx_infer import OnnxInfer, load_network
 
 
-class RawNetworks:
-    """The networks of ``image_faces`` with their inputs for each photo made beforehand.
+class _Recorder:
+    """Runs calls in process and keeps them."""
+
+    def __init__(self, infer: OnnxInfer) -> None:
+        self._infer = infer
+        self.calls: list[Call] = []
+
+    def run(self, calls: Sequence[Call]) -> list[Arrays]:
+        self.calls.extend(calls)
+        return self._infer.run(calls)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Milliseconds for one photo, of several rounds over all photos."""
+
+    networks_ms: dict[str, list[float]]
+    """Each network alone."""
+    sums_ms: list[float]
+    """The networks of a photo together."""
+    whole_ms: list[float]
+    """The whole chain in one process, from bytes to verdict, without Triton."""
+
+    def joined(self, other: Raw) -> Raw:
+        """Both measurements together."""
+        return Raw(
+            {name: times + other.networks_ms[name] for name, times in self.networks_ms.items()},
+            self.sums_ms + other.sums_ms,
+            self.whole_ms + other.whole_ms,
+        )
+
+
+class RawBench:
+    """Finds out which arrays the networks get for each photo, and times them.
 
     Args:
-        repository: where the networks are.
-        photos: encoded photos with a face each.
+        repository: the networks.
+        photos: encoded.
+
+    Raises:
+        ValueError: a photo has not exactly one face, or its detection needed a second look.
     """
 
     def __init__(self, repository: ModelRepository, photos: Sequence[bytes]) -> None:
         cv2.setNumThreads(1)
-        names = repository.card("image_faces").calls
-        self._networks: dict[str, OnnxNetwork] = {name: load_network(repository, name) for name in names}
-        self._outputs = {
-            name: [t.name for t in repository.card(name).outputs if t.name not in ("EMBEDDING", "CAM")]
-            for name in names
+        self._photos = list(photos)
+        infer = OnnxInfer(repository, threads=1)
+        recorder = _Recorder(infer)
+        self._analyzer = PhotoAnalyzer(repository, recorder)
+        self._judge = PhotoJudge(repository)
+        self._calls: list[list[Call]] = []
+        for place, photo in enumerate(self._photos):
+            recorder.calls.clear()
+            faces = len(analyze_image(photo, self._analyzer, self._judge).faces)
+            names = [call.model for call in recorder.calls]
+            if faces != 1 or names.count("face_detector") != 1:
+                raise ValueError(f"photo {place} has {faces} faces after calls of {names}: one face is wanted")
+            self._calls.append(list(recorder.calls))
+        self._networks = {
+            name: load_network(repository, name) for name in dict.fromkeys(call.model for call in self._calls[0])
         }
-        self._inputs: list[dict[str, Array]] = []
-        policy = repository.card("face_detector").face_detection or FaceDetection()
-        for photo in photos:
-            pixels = decode_image(probe_image(photo).picture)
-            detector = self._networks["face_detector"]
-            found = find_faces(pixels, lambda batch, d=detector: self._run("face_detector", batch), policy)  # type: ignore[misc]
-            inputs: dict[str, Array] = {"face_detector": detector_picture(pixels, policy)[0][None]}
-            for name in names:
-                preprocessing = repository.card(name).preprocessing
-                if preprocessing is not None:
-                    inputs[name] = align_faces(pixels, found.landmarks, preprocessing.size, preprocessing.margin)
-            self._inputs.append(inputs)
 
-    def _run(self, name: str, batch: Array) -> dict[str, Array]:
-        return self._networks[name].run({"IMAGES": batch}, self._outputs[name])
+    def run(self, rounds: int) -> Raw:
+        """Time ``rounds`` passes over all photos, after one that is not counted."""
+        result = Raw({name: [] for name in self._networks}, [], [])
+        for turn in range(rounds + 1):
+            for photo, calls in zip(self._photos, self._calls):
+                spent = []
+                for call in calls:
+                    began = time.perf_counter()
+                    self._networks[call.model].run(call.inputs, call.outputs)
+                    spent.append((time.perf_counter() - began) * 1e3)
+                began = time.perf_counter()
+                analyze_image(photo, self._analyzer, self._judge)
+                whole = (time.perf_counter() - began) * 1e3
+                if turn:
+                    for call, milliseconds in zip(calls, spent):
+                        result.networks_ms[call.model].append(milliseconds)
+                    result.sums_ms.append(sum(spent))
+                    result.whole_ms.append(whole)
+        return result
 
-    def measure(self, rounds: int) -> dict[str, float]:
-        """Median milliseconds of each network over all photos and rounds, and of their sum."""
-        times: dict[str, list[float]] = {name: [] for name in self._networks}
-        times["sum"] = []
-        for _ in range(rounds):
-            for inputs in self._inputs:
-                total = 0.0
-                for name, batch in inputs.items():
-                    start = time.perf_counter()
-                    self._run(name, batch)
-                    spent = (time.perf_counter() - start) * 1e3
-                    times[name].append(spent)
-                    total += spent
-                times["sum"].append(total)
-        return {name: statistics.median(values) for name, values in times.items()}
+
+def median(values: Sequence[float]) -> float:
+    """The median as a plain float."""
+    return float(np.median(np.asarray(values)))
