@@ -24,7 +24,7 @@ from pipelines.metrics import auc, ece, platt, threshold_at_fpr
 from training.data.cache import PhotoCache, load_cache
 from training.models.efficientnet_lite import EfficientNetLite0
 from training.report import Fit, settings_of
-from training.train import Settings, barred_photos, crops_of, held_out_photos, logits_of, train_run
+from training.train import Settings, barred_photos, crops_of, held_out_photos, keep_memory, logits_of, train_run
 
 FOLDS = Path(__file__).with_name("folds.json")
 TARGETS = {"fpr_1": 0.01, "fpr_5": 0.05, "fpr_10": 0.10}
@@ -182,6 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
+    keep_memory()
     settings, _ = settings_of(options.run / "last.pt")
     if options.train:
         train_folds(options.run.parent, settings, options.cache, options.train)
