@@ -35,8 +35,8 @@ def status_of(error: DeepScanError) -> int:
 
 
 def error_body(error: DeepScanError, request_id: str) -> dict[str, Any]:
-    """``{"code", "message", "remedy", "request_id"}``; the gateway's id where the error carries none."""
-    return {**error.to_dict(), "request_id": error.request_id or request_id}
+    """``{"code", "message", "remedy", "request_id"}``, always with the id of the caller's own request."""
+    return {**error.to_dict(), "request_id": request_id}
 
 
 def error_response(

@@ -11,7 +11,7 @@ import logging
 import time
 from typing import Any
 
-from deepscan_client import DeepScanError, UnavailableError
+from deepscan_client import DeepScanError, InternalError, UnavailableError
 from ml_backend.inference.verdicts import Verdicts
 
 log = logging.getLogger("deepscan.gateway")
@@ -70,16 +70,16 @@ class Health:
                 if was_good or self._checked is None:
                     log.warning("the canary got no verdict: %s", error)
                 self._error = error
+            except Exception as error:  # a defect here must not look like health, and must not end the watch
+                log.exception("the canary failed in the gateway itself")
+                self._error = InternalError(f"{type(error).__name__} in the gateway", remedy="look at its log")
             self._checked = time.monotonic()
 
     async def watch(self) -> None:
         """Check again and again; ends when cancelled."""
         while True:
             self._verdicts.lost_triton.clear()
-            try:
-                await self.check()
-            except Exception:
-                log.exception("the canary failed in the gateway itself")
+            await self.check()
             pause = self._seconds if self._error is None else min(_RETRY_SECONDS, self._seconds)
             try:
                 # A failed request brings the next look forward, but never makes it a busy loop.

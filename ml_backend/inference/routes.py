@@ -16,6 +16,7 @@ from ml_backend.inference.answers import error_body, error_response, json_respon
 from ml_backend.inference.catalogue import catalogue
 from ml_backend.inference.middleware import trace_headers
 from ml_backend.inference.schemas import BatchAnswer, error_responses, form_schema
+from ml_backend.inference.stats import memory
 from ml_backend.inference.uploads import Form, read_file, shown_name
 from ml_backend.inference.verdicts import Asked
 
@@ -63,6 +64,7 @@ async def stats(request: Request) -> Response:
     gateway = _gateway(request)
     cache, admission = gateway.verdicts.cache, gateway.verdicts.admission
     answer = gateway.stats.snapshot() | {
+        "memory": await asyncio.to_thread(memory),
         "cache": {
             "hits": cache.hits,
             "misses": cache.misses,
