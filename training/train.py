@@ -50,7 +50,8 @@ class Settings:
         ranking: weight of the loss that wants each fake above its own real.
         average: decay of the averaged weights.
         without: sources that the run must not see (leave-kinds-out folds); watched sources are never seen.
-        clean: share of the pairs without damage.
+        clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended:
+            shares of the kinds of pairs (``training.data.pairs.Mixture``).
         start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
         held_out: share of the clusters that only watch the run.
     """
@@ -69,7 +70,11 @@ class Settings:
     seed: int = 1
     held_out: float = 0.1
     without: tuple[str, ...] = ()
-    clean: float = 0.0
+    clean: float = Mixture.clean
+    reconstructed: float = Mixture.reconstructed
+    self_blended: float = Mixture.self_blended
+    part_reconstructed: float = Mixture.part_reconstructed
+    cross_blended: float = Mixture.cross_blended
     start: str = ""
     threads: int = 1
     loaders: int = 1
@@ -217,7 +222,13 @@ def train_run(
         settings.pairs,
         10**6,
         settings.seed,
-        Mixture(clean=settings.clean),
+        Mixture(
+            reconstructed=settings.reconstructed,
+            self_blended=settings.self_blended,
+            part_reconstructed=settings.part_reconstructed,
+            cross_blended=settings.cross_blended,
+            clean=settings.clean,
+        ),
     )
     model = pretrained().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.start:
@@ -313,6 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--clean", type=float, default=Settings.clean, help="share of the pairs without damage")
+    parser.add_argument("--reconstructed", type=float, default=Settings.reconstructed, help="share of those pairs")
     parser.add_argument("--start", default="", help="checkpoint to begin with instead of ImageNet's weights")
     parser.add_argument("--threads", type=int, default=Settings.threads)
     options = parser.parse_args(arguments)
@@ -323,6 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
         pairs=options.pairs,
         seed=options.seed,
         clean=options.clean,
+        reconstructed=options.reconstructed,
         start=options.start,
         head_factor=1.0 if options.start else Settings.head_factor,
         threads=options.threads,
