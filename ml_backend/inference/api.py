@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from types import FrameType
@@ -107,6 +108,10 @@ def set_up_logging(settings: Settings) -> None:
         access.handlers, access.propagate = [bare], False
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 def main(
     host: Annotated[str | None, typer.Option(help="Address to listen on [DEEPSCAN_HOST, 127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port [DEEPSCAN_PORT, 5000].")] = None,
@@ -117,6 +122,8 @@ def main(
     try:
         settings = read_settings(host=host, port=port, triton=triton, models=models)
         set_up_logging(settings)
+        # While Triton starts: end in order, so that it leaves nothing behind. Uvicorn has its own handler later.
+        signal.signal(signal.SIGTERM, _end)
         with find_triton(settings, _log.info) as address:
             asyncio.run(serve(settings, address))
     except DeepScanError as error:

@@ -56,9 +56,15 @@ class Health:
         if self.closing:
             raise UnavailableError("the gateway is ending", remedy="send it again, another instance answers")
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether a request got no answer since the last canary."""
+        return self._verdicts.lost_triton.is_set()
+
     async def check(self) -> None:
         """Send the canary once and remember what came back."""
         async with self._one_at_a_time:
+            self._verdicts.lost_triton.clear()
             start = time.perf_counter()
             was_good = self._checked is not None and self._error is None
             try:
@@ -78,7 +84,6 @@ class Health:
     async def watch(self) -> None:
         """Check again and again; ends when cancelled."""
         while True:
-            self._verdicts.lost_triton.clear()
             await self.check()
             pause = self._seconds if self._error is None else min(_RETRY_SECONDS, self._seconds)
             try:

@@ -37,7 +37,7 @@ def _gateway(request: Request) -> Gateway:
 async def health(request: Request) -> Response:
     """200 where the canary photo got a verdict; 503 while starting, draining, or without Triton."""
     state = _gateway(request).health
-    if not state.ready and not state.draining:
+    if (not state.ready or state.doubtful) and not state.draining:
         await state.check()
     answer = state.snapshot()
     if state.ready:

@@ -37,6 +37,14 @@ async def test_health_is_what_the_canary_says(start: Start) -> None:
     assert (await running.http.get("/api/health")).status_code == 200
 
 
+async def test_health_looks_again_after_a_photo_that_got_no_answer(start: Start) -> None:
+    state: dict[str, Any] = {"answer": make_verdict()}
+    running = await start(lambda call: state["answer"])
+    state["answer"] = UnavailableError("a stub is gone", remedy="wait")
+    assert (await running.photo()).status_code == 503
+    assert (await running.http.get("/api/health")).status_code == 503  # though the last canary was good
+
+
 async def test_a_draining_gateway_says_503_finishes_its_work_and_takes_no_more(start: Start) -> None:
     running = await start(delay=0.1)
     await running.gateway.health.check()
