@@ -89,7 +89,7 @@ def find_gpu() -> Gpu | None:
 _loggers: dict[int, Any] = {}
 
 
-def _logger(trt: Any) -> Any:
+def logger_of(trt: Any) -> Any:
     """One logger for each module: TensorRT keeps the first it gets."""
     if id(trt) not in _loggers:
 
@@ -124,7 +124,7 @@ def build_engine(tensorrt: TensorRT, onnx_bytes: bytes, shapes: Mapping[str, Eng
         InstallationError: the graph does not parse or does not build; the message is TensorRT's own.
     """
     trt = tensorrt.module
-    logger = _logger(trt)
+    logger = logger_of(trt)
     logger.errors.clear()
     builder = trt.Builder(logger)
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)

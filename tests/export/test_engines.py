@@ -16,7 +16,7 @@ from skimage import data
 from cards.card import EngineShapes
 from cards.repository import ModelRepository
 from deepscan_client.errors import InstallationError
-from export import engines, tensorrt_build
+from export import engine_run, engines, tensorrt_build
 from export.engine_manifest import Host, Reason, check_manifest, manifest_path, mismatches
 from export.half import cast_first, rounded_like_half, to_half
 from export.precision import compare, last_convolutions, make_graph, pictures_for
@@ -209,3 +209,18 @@ def test_the_manifest_is_plain_json_with_numbers_of_the_comparison(built: tuple[
     content = json.loads(manifest_path(built[0]).read_text())
     assert content["comparison"]["outputs"]["HEATMAP"]["max_abs"] > 0
     assert content["comparison"]["pictures"] == 1
+
+
+@TENSORRT
+def test_what_runs_engines_on_a_gpu_exists_in_the_installed_tensorrt() -> None:
+    module = tensorrt_build.find_tensorrt().module
+    for name, members in engine_run.TENSORRT_NAMES.items():
+        assert [member for member in members if not hasattr(getattr(module, name), member)] == []
+    assert module.TensorIOMode.INPUT is not None
+    assert module.nptype(module.DataType.FLOAT) is np.float32
+
+
+def test_an_engine_does_not_run_without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine_run, "find_gpu", lambda: None)
+    with pytest.raises(InstallationError, match="no GPU"):
+        engine_run.EngineRunner(tmp_path / "x.engine", REPOSITORY, tensorrt_build.TensorRT(None, "tensorrt", "0"))
