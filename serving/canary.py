@@ -6,13 +6,17 @@ the model again mends it without a lost request.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from tritonclient.grpc import InferenceServerClient, InferenceServerException
@@ -21,6 +25,7 @@ from deepscan_client import DeepScanClient, DeepScanError, RetryPolicy, Timeout
 from serving.backends import STUB
 
 _LOG = logging.getLogger("deepscan.serving")
+_UNLOAD_SECONDS = 5.0
 PHOTO = Path(__file__).with_name("canary.jpg")
 
 
@@ -55,6 +60,12 @@ def stub_processes(server: int) -> dict[int, str]:
     return found
 
 
+def _instances(config: dict[str, Any]) -> int:
+    """How many copies of a model a configuration asks for, as Triton gives it in JSON."""
+    groups = config.get("instance_group", [])
+    return sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", []))) for group in groups)
+
+
 @dataclass
 class Watcher:
     """Watches a running server from a thread of its own.
@@ -76,10 +87,11 @@ class Watcher:
     healthy: bool = True
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _wanted: Counter[str] = field(default_factory=Counter)
 
     def start(self) -> None:
         """Begin to watch."""
-        self._known = stub_processes(self.server)
+        self._wanted = Counter(stub_processes(self.server).values())
         self._thread = threading.Thread(target=self._watch, name="canary", daemon=True)
         self._thread.start()
 
@@ -93,8 +105,7 @@ class Watcher:
         look = 0
         while not self._stop.wait(self.every):
             look += 1
-            alive = stub_processes(self.server)
-            lost = {model for pid, model in self._known.items() if pid not in alive}
+            lost = self._lost()
             if not lost and look % 5:
                 continue
             failure = self._failure()
@@ -102,8 +113,25 @@ class Watcher:
                 self.healthy = True
                 continue
             self.healthy = False
-            self._repair(lost or set(self._known.values()), failure)
-            self._known = stub_processes(self.server)
+            self._repair(lost or set(self._wanted), failure)
+
+    def _lost(self) -> set[str]:
+        """Models with fewer stubs than instances.
+
+        Counted, not told apart by process: while Triton exchanges a model, the old stubs live on for some seconds
+        and their end is no loss. An operator may have loaded a model with fewer instances, so that the server is
+        asked before anything is repaired.
+        """
+        alive = Counter(stub_processes(self.server).values())
+        lost = {model for model, count in self._wanted.items() if alive[model] < count}
+        if lost:
+            try:
+                with InferenceServerClient(self.grpc_url) as admin:
+                    for model in lost:
+                        self._wanted[model] = _instances(admin.get_model_config(model, as_json=True)["config"])
+            except InferenceServerException:
+                return lost  # it cannot say: repair
+        return {model for model in lost if alive[model] < self._wanted[model]}
 
     def _failure(self) -> str | None:
         try:
@@ -117,6 +145,7 @@ class Watcher:
             return
         cause = f"canary failed: {failure}" if failure else "a stub process is gone"
         self.report(f"repairing {', '.join(sorted(lost))} ({cause})")
+        old = {pid for pid, model in stub_processes(self.server).items() if model in lost}
         try:
             with InferenceServerClient(self.grpc_url) as admin:
                 for model in sorted(lost):
@@ -129,6 +158,17 @@ class Watcher:
         again = self._failure()
         self.healthy = again is None
         self.report("repaired: the canary sings again" if again is None else f"not repaired yet: {again}")
+        self._end(old)
+
+    def _end(self, old: set[int]) -> None:
+        """End the other stubs of an exchanged model: with one of them dead, Triton waits for the rest for ever."""
+        end = time.monotonic() + _UNLOAD_SECONDS
+        while time.monotonic() < end and old & set(stub_processes(self.server)):
+            if self._stop.wait(0.5):
+                return  # the whole group ends
+        for pid in old & set(stub_processes(self.server)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _touch(self, model: str) -> None:
         for path in (self.models / model).glob("[0-9]*/model.py"):

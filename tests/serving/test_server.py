@@ -1,0 +1,218 @@
+"""The real server is started, proven, repaired and stopped without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deepscan_client import DeepScanClient, ErrorCode, InstallationError, UnavailableError
+from serving.canary import stub_processes
+from serving.ports import Ports, any_free
+from serving.supervisor import Server, running_server
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTO = ROOT / "samples" / "astronaut.jpg"
+SHM = Path("/dev/shm")
+
+
+def regions(owner: int) -> list[Path]:
+    """Shared-memory regions of the servers that a process started."""
+    return list(SHM.glob(f"deepscan_{owner}_*"))
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def wait_until(what: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return True
+        time.sleep(0.1)
+    return what()
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@contextlib.contextmanager
+def served(repository: Path) -> Iterator[tuple[subprocess.Popen[str], Ports]]:
+    """`deepscan serve --no-gateway` as a process of its own, ready."""
+    ports = any_free()
+    options = ["--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving.serve", "--no-gateway", "--models", str(repository), *map(str, options)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("ready"):
+                break
+        else:
+            raise AssertionError("".join(lines))
+        yield process, ports
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_two_servers_side_by_side_and_a_killed_stub_is_repaired(triton_server: Server) -> None:
+    """Every process of a network is killed; the watcher notices, repairs, and the answers are as before."""
+    said: list[str] = []
+    with running_server(report=said.append) as second:
+        assert second.ports != triton_server.ports
+        with DeepScanClient(triton_server.grpc_url) as one, DeepScanClient(second.grpc_url) as two:
+            before = two.detect_image(PHOTO)
+            assert one.detect_image(PHOTO).canonical_json() == before.canonical_json()
+            untouched = set(stub_processes(triton_server.pid))
+            for pid, model in stub_processes(second.pid).items():
+                if model == "face_detector":
+                    os.kill(pid, signal.SIGKILL)
+            watcher = second.watcher
+            assert watcher is not None
+            assert wait_until(lambda: watcher.repairs > 0 and watcher.healthy, 60), said
+            assert two.detect_image(PHOTO).canonical_json() == before.canonical_json()
+        assert set(stub_processes(triton_server.pid)) == untouched
+        processes = tree(second.pid)
+        folder = second.folder
+        assert len(regions(os.getpid())) > 0
+        name = second._name
+    assert any("face_detector" in line and "repairing" in line for line in said)
+    assert not alive(processes)
+    assert not list(SHM.glob(f"{name}*"))
+    assert not folder.exists()
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_signal_leaves_no_process_and_no_shared_memory(tiny_repository: Path, number: signal.Signals) -> None:
+    """Also SIGKILL, which nobody can catch: the launcher notices that the supervisor is gone."""
+    with served(tiny_repository) as (process, ports):
+        with DeepScanClient(f"127.0.0.1:{ports.grpc}") as client:
+            assert client.detect_image(PHOTO).fake_probability == 0.25
+        processes = tree(process.pid)
+        assert len(processes) >= 5  # supervisor, launcher, server, two stubs
+        assert regions(process.pid)
+        process.send_signal(number)
+        assert process.wait(40) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+        assert wait_until(lambda: not alive(processes), 40), alive(processes)
+        assert wait_until(lambda: not regions(process.pid), 5)
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_one_of_two_stubs_killed_is_noticed_by_the_process_table(tiny_repository: Path) -> None:
+    """With two instances half of the canaries would still be answered."""
+    with running_server(tiny_repository) as server:
+        first, *others = stub_processes(server.pid)
+        assert len(others) == 1
+        os.kill(first, signal.SIGKILL)
+        watcher = server.watcher
+        assert watcher is not None
+        assert wait_until(lambda: watcher.repairs == 1 and watcher.healthy, 40)
+        with DeepScanClient(server.grpc_url) as client:
+            assert {client.detect_image(PHOTO).label.value for _ in range(10)} == {"real"}
+        assert wait_until(lambda: len(stub_processes(server.pid)) == 2, 20)
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_without_a_network_it_starts_and_answers(tmp_path: Path) -> None:
+    """Nothing needs a network after set-up: a namespace has the loopback device alone."""
+    if subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this kernel gives no network namespace to this user")
+    script = 'ip link set lo up && ! ip route get 192.0.2.1 && exec "$0" -m deepscan.cli scan "$1" --jsonl "$2"'
+    out = tmp_path / "verdicts.jsonl"
+    command = ["unshare", "-rn", "bash", "-c", script, sys.executable, str(PHOTO), str(out)]
+    environment = {key: value for key, value in os.environ.items() if key != "DEEPSCAN_TRITON"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"label"' in out.read_text()
+
+
+def test_a_weight_file_changed_by_one_byte_is_refused_by_name(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "model_repository", models, ignore=shutil.ignore_patterns("__pycache__"))
+    weights = models / "face_detector" / "1" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with (
+        pytest.raises(InstallationError, match=r"face_detector/1/weights\.safetensors") as caught,
+        running_server(models),
+    ):
+        pass
+    assert caught.value.code is ErrorCode.HASH_MISMATCH
+
+
+def test_a_port_in_use_is_named_with_the_remedy(tiny_repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        free = any_free()
+        with (
+            pytest.raises(InstallationError, match=str(port)) as caught,
+            running_server(tiny_repository, ports=Ports(free.http, port, free.metrics)),
+        ):
+            pass
+    assert "--grpc-port" in caught.value.remedy
+
+
+@pytest.mark.triton
+def test_a_model_that_does_not_load_is_shown_with_its_own_words(tiny_repository: Path) -> None:
+    model = tiny_repository / "deepfake_image" / "1" / "model.py"
+    model.write_text("raise RuntimeError('the dog ate it')\n")
+    server = Server(tiny_repository)
+    try:
+        with pytest.raises(InstallationError, match="the dog ate it"):
+            server.start()
+    finally:
+        server.stop()
+    assert not list(SHM.glob(f"{server._name}*"))
+    with pytest.raises(UnavailableError, match="not started"):
+        _ = Server(tiny_repository).pid
+
+
+def test_the_launcher_passes_the_status_on_and_ends_with_its_pipe() -> None:
+    launcher = [sys.executable, "-I", str(ROOT / "serving" / "launch.py")]
+    read, write = os.pipe()
+    done = subprocess.run([*launcher, str(read), "5", "-", "sh", "-c", "exit 7"], pass_fds=(read,), check=False)
+    assert done.returncode == 7
+    stubborn = "trap '' TERM; sleep 60 & wait; sleep 60"
+    process = subprocess.Popen(
+        [*launcher, str(read), "0.3", "-", "bash", "-c", stubborn], pass_fds=(read,), start_new_session=True
+    )
+    assert wait_until(lambda: len(tree(process.pid)) >= 3, 10)
+    processes = tree(process.pid)
+    os.close(read)
+    os.close(write)
+    assert process.wait(10) != 0
+    assert wait_until(lambda: not alive(processes), 5)
