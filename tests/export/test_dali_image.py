@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from skimage import data
 
 from cards.repository import ModelRepository
 from export import dali_image
+from export.tensorrt_build import find_gpu
 from pipelines.image.analyze import PhotoAnalyzer
 from pipelines.image.decode import decode_image
 from pipelines.image.probe import probe_image
@@ -108,6 +110,14 @@ def test_the_committed_pipeline_is_what_the_code_defines_and_names_no_folder() -
         assert expected in content
     assert b"_origin_stack" not in content
     assert str(Path(__file__).resolve().parents[2]).encode() not in content
+
+
+def test_the_committed_pipeline_is_read_by_dali_and_only_wants_a_gpu() -> None:
+    content = (ModelRepository().folder("image_decode") / dali_image.FILE).read_bytes()
+    if find_gpu() is not None:
+        pytest.skip("tests/gpu runs it on this machine")
+    with pytest.raises(RuntimeError, match="CUDA-capable GPU"):
+        importlib.import_module("nvidia.dali").Pipeline.deserialize(content)
 
 
 def test_a_bmp_that_opencv_wrote_reads_back_exactly(twin: dali_image.CpuTwin) -> None:
