@@ -21,6 +21,7 @@ from deepscan_client import AsyncDeepScanClient, DeepScanError, Timeout
 from ml_backend.inference.app import Gateway, create_app
 from ml_backend.inference.settings import Settings, read_settings
 from ml_backend.inference.triton import find_triton
+from serving.gateway import check_gateway_port
 
 _KEEP_ALIVE_SECONDS = 15
 _log = logging.getLogger("deepscan.gateway")
@@ -122,6 +123,7 @@ def main(
     try:
         settings = read_settings(host=host, port=port, triton=triton, models=models)
         set_up_logging(settings)
+        check_gateway_port(settings.host, settings.port)  # before a Triton is started for nothing
         # While Triton starts: end in order, so that it leaves nothing behind. Uvicorn has its own handler later.
         signal.signal(signal.SIGTERM, _end)
         with find_triton(settings, _log.info) as address:
