@@ -122,7 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     found = report.checks(run, report.read_targets())
     report.show(console, run, found)
     if run.load_before > _BUSY:
-        console.print(f"the machine was busy (load {run.load_before:.1f}): only the ratios hold", style="yellow")
+        console.print(
+            f"the machine was busy (load {run.load_before:.1f}): times and ratios are worse than on an idle one",
+            style="yellow",
+        )
     if run.cache_hits:
         console.print(f"{run.cache_hits} answers came from a cache: the numbers flatter", style="yellow")
     if options.json is not None:

@@ -185,8 +185,8 @@ def show(console: Console, run: Run, found: Sequence[Check]) -> None:
         table.add_row(*cells)
     console.print(table)
     names = " + ".join(f"{name} {median(times):.1f}" for name, times in run.raw.networks_ms.items())
-    console.print(f"raw ONNX Runtime, one thread: {names} = {raw:.1f} ms a photo", highlight=False)
-    console.print(f"whole chain in one process: {median(run.raw.whole_ms):.1f} ms a photo", highlight=False)
+    console.print(f"raw ONNX Runtime, one thread, CPU time: {names} = {raw:.1f} ms a photo", highlight=False)
+    console.print(f"whole chain in one process, CPU time: {median(run.raw.whole_ms):.1f} ms a photo", highlight=False)
     table = Table(title="Where the time goes, ms a request (Triton's statistics, gRPC, one client)")
     for heading in ("model", "calls", "queue", "input", "infer", "output", "total"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
