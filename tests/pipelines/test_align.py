@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipelines.image.align import (
     align_faces,
@@ -15,15 +18,16 @@ from pipelines.image.align import (
     warp_crop,
 )
 
+Array = NDArray[Any]
 RNG = np.random.default_rng(0)
 
 
-def moved_template(scale: float, degrees: float, shift: tuple[float, float], size: int = 160) -> np.ndarray:
+def moved_template(scale: float, degrees: float, shift: tuple[float, float], size: int = 160) -> NDArray[np.float32]:
     """Landmarks of a face whose crop of margin 1.3 is known: the template scaled, turned and moved."""
     points = template(size, 1.3)
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return (points @ turn.T * scale + np.array(shift)).astype(np.float32)
+    return np.asarray(points @ turn.T * scale + np.array(shift), dtype=np.float32)
 
 
 @pytest.mark.parametrize(("scale", "degrees"), [(1.0, 0.0), (0.3, 20.0), (2.5, -75.0), (1.0, 180.0)])
@@ -36,10 +40,11 @@ def test_transforms_bring_the_landmarks_onto_the_template(scale: float, degrees:
 
 def test_the_fit_is_the_least_squares_similarity() -> None:
     landmarks = moved_template(0.7, 10.0, (3.0, 5.0)) + RNG.normal(0, 2, (5, 2)).astype(np.float32)
+    assert landmarks.shape == (5, 2)
     matrix = similarities(landmarks[None], 160, 1.3)[0]
     goal = template(160, 1.3)
 
-    def error(candidate: np.ndarray) -> float:
+    def error(candidate: Array) -> float:
         return float(((landmarks @ candidate[:, :2].T + candidate[:, 2] - goal) ** 2).sum())
 
     best = error(matrix)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from skimage import data as pictures
 
 from cards import ModelRepository
@@ -16,19 +18,18 @@ from pipelines.image.faces import Faces, decode_maps, detector_picture, find_fac
 from pipelines.infer import Call
 from pipelines.onnx_infer import OnnxInfer
 
+Array = NDArray[Any]
 POLICY = FaceDetection()
 MAPS = ("HEATMAP", "SCALE", "OFFSET", "LANDMARKS")
 
 
-def empty_maps(batch: int, height: int, width: int) -> dict[str, np.ndarray]:
+def empty_maps(batch: int, height: int, width: int) -> dict[str, Array]:
     """Maps in which nothing is found, for a picture of height x width."""
     h, w = height // 4, width // 4
     return {name: np.zeros((batch, c, h, w), np.float32) for name, c in zip(MAPS, (1, 2, 2, 10), strict=True)}
 
 
-def put_face(
-    maps: dict[str, np.ndarray], item: int, box: tuple[float, float, float, float], score: float = 0.9
-) -> np.ndarray:
+def put_face(maps: dict[str, Array], item: int, box: tuple[float, float, float, float], score: float = 0.9) -> Array:
     """Write one face into the maps the way the network would, and return its five points."""
     x0, y0, x1, y1 = box
     cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
@@ -41,13 +42,20 @@ def put_face(
     return shares * [x1 - x0, y1 - y0] + [x0, y0]
 
 
+def decoded(maps: dict[str, Array]) -> Faces:
+    """Faces of the first picture of some maps."""
+    heatmap, scale, offset, landmarks = (maps[name][0] for name in MAPS)
+    return decode_maps(heatmap, scale, offset, landmarks, threshold=0.5, nms_iou=0.3)
+
+
 class Detector:
     """A detector that answers with prepared maps and remembers what it was shown."""
 
-    def __init__(self, *answers: dict[str, np.ndarray]) -> None:
-        self.answers, self.seen = list(answers), []
+    def __init__(self, *answers: dict[str, Array]) -> None:
+        self.answers = list(answers)
+        self.seen: list[Array] = []
 
-    def __call__(self, pictures: np.ndarray) -> Mapping[str, np.ndarray]:
+    def __call__(self, pictures: Array) -> Mapping[str, Array]:
         self.seen.append(pictures)
         return self.answers[len(self.seen) - 1]
 
@@ -64,7 +72,7 @@ def detect_with(network: OnnxInfer) -> object:
 def test_a_face_is_decoded_where_it_was_put() -> None:
     maps = empty_maps(1, 320, 320)
     points = put_face(maps, 0, (101.0, 60.0, 171.0, 150.0))
-    faces = decode_maps(*(maps[name][0] for name in MAPS), threshold=0.5, nms_iou=0.3)
+    faces = decoded(maps)
     np.testing.assert_allclose(faces.boxes, [[101, 60, 171, 150]], atol=1e-3)
     np.testing.assert_allclose(faces.landmarks[0], points, atol=1e-3)
     assert faces.scores.tolist() == pytest.approx([0.9])
@@ -75,7 +83,7 @@ def test_of_two_boxes_that_overlap_the_stronger_stays() -> None:
     put_face(maps, 0, (100, 100, 180, 180), 0.6)
     put_face(maps, 0, (106, 104, 186, 184), 0.8)
     put_face(maps, 0, (220, 220, 260, 260), 0.7)
-    faces = decode_maps(*(maps[name][0] for name in MAPS), threshold=0.5, nms_iou=0.3)
+    faces = decoded(maps)
     assert faces.scores.tolist() == pytest.approx([0.8, 0.7])
 
 
@@ -83,7 +91,7 @@ def test_wild_maps_stay_finite() -> None:
     maps = empty_maps(1, 64, 64)
     maps["HEATMAP"][...] = 0.9
     maps["SCALE"][...] = 80.0
-    faces = decode_maps(*(maps[name][0] for name in MAPS), threshold=0.5, nms_iou=0.3)
+    faces = decoded(maps)
     assert len(faces) >= 1
     assert np.isfinite(faces.boxes).all()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipelines.metrics import (
     auc,
@@ -18,10 +21,11 @@ from pipelines.metrics import (
     tpr_at_fpr,
 )
 
+Array = NDArray[Any]
 RNG = np.random.default_rng(0)
 
 
-def brute_auc(scores: np.ndarray, labels: np.ndarray) -> float:
+def brute_auc(scores: Array, labels: Array) -> float:
     fakes, reals = scores[labels == 1], scores[labels == 0]
     return float(np.mean([(f > r) + 0.5 * (f == r) for f in fakes for r in reals]))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from skimage import data as pictures
 
 from training.data.cache import PhotoCache, build_cache, cluster, load_cache, perceptual_hash
@@ -16,7 +18,9 @@ from training.data.sources import PAIRS, SourcePair
 from training.prepare import detector
 from training.train import Settings, barred_photos, held_out_clusters, training_photos
 
-ASTRONAUT = cv2.resize(pictures.astronaut()[:300, 50:350], (256, 256), interpolation=cv2.INTER_AREA)  # type: ignore[no-untyped-call]
+Array = NDArray[Any]
+_WHOLE = pictures.astronaut()  # type: ignore[no-untyped-call]
+ASTRONAUT = np.asarray(cv2.resize(_WHOLE[:300, 50:350], (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_a_large_photo_is_shrunk_to_fit(tmp_path: Path) -> None:
     cv2.imwrite(str(folder / "a.png"), np.full((300, 900, 3), 50, np.uint8))
     seen = []
 
-    def face_everywhere(images: np.ndarray) -> dict[str, np.ndarray]:
+    def face_everywhere(images: Array) -> dict[str, Array]:
         seen.append(images.shape)
         h, w = images.shape[1] // 4, images.shape[2] // 4
         maps = {"HEATMAP": np.zeros((1, 1, h, w), np.float32), "SCALE": np.full((1, 2, h, w), 2.5, np.float32)}

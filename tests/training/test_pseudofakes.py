@@ -19,7 +19,7 @@ from training.pseudofakes import (
     self_blended,
 )
 
-PHOTO = cv2.resize(pictures.astronaut()[:300, 50:350], (256, 256), interpolation=cv2.INTER_AREA)  # type: ignore[no-untyped-call]
+PHOTO = np.asarray(cv2.resize(pictures.astronaut()[:300, 50:350], (256, 256), interpolation=cv2.INTER_AREA), np.uint8)  # type: ignore[no-untyped-call]
 POINTS = np.array([[128, 90], [176, 88], [160, 120], [136, 150], [175, 149]], dtype=np.float32)
 
 
