@@ -22,6 +22,8 @@ _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit status."""
     pipe, seconds, prefix, command = int(arguments[0]), float(arguments[1]), arguments[2], arguments[3:]
+    if os.getpgid(0) != os.getpid():
+        os.setpgid(0, 0)  # the group that is ended below must be our own, never the caller's
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the pipe alone decides
     server = subprocess.Popen(command, close_fds=True, preexec_fn=_default_signals)
