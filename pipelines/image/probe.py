@@ -184,7 +184,13 @@ def _other_kind(data: bytes) -> str | None:
 
 
 def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_IMAGE_PIXELS or max(width, height) > MAX_IMAGE_SIDE or min(width, height) < 1:
+    if min(width, height) < 1:
+        raise MediaError(
+            f"the picture's header says {width} x {height} pixels",
+            code=ErrorCode.CORRUPT,
+            remedy="open it in a picture program and save it again",
+        )
+    if width * height > MAX_IMAGE_PIXELS or max(width, height) > MAX_IMAGE_SIDE:
         raise LimitError(
             f"the picture is {width:,} x {height:,} pixels; {MAX_IMAGE_PIXELS:,} pixels and "
             f"{MAX_IMAGE_SIDE:,} on a side are allowed",

@@ -40,8 +40,11 @@ class PhotoJudge:
         self._profile = profile
         self._quality = repository.card(MODEL).quality or Quality()
         self._fusion: Fusion | None = None
+        self._own: tuple[ModelInfo, ...] = ()
         if repository.has_record(MODEL):
             self._fusion = repository.record(MODEL).fusion
+            version, digest = str(repository.latest(MODEL)), repository.record_hash(MODEL)
+            self._own = (ModelInfo(MODEL, version, digest[:12], "none"),)
         self._known: dict[tuple[str, str], tuple[ModelInfo, Calibration | None, str]] = {}
 
     def verdict(self, info: ProbeInfo, evidence: PhotoEvidence) -> Verdict:
@@ -78,7 +81,7 @@ class PhotoJudge:
             evidence=self._evidence(evidence, calibrations, fusion),
             faces=tuple(_face(face, value) for face, value in zip(evidence.faces, fused)),
             decode=DecodeInfo(info.decoder, info.orientation, info.notes),
-            models=tuple(spoke[name][0] for name in sorted(spoke)),
+            models=(*(spoke[name][0] for name in sorted(spoke)), *self._own),
             timing_ms={
                 "probe": info.probe_ms,
                 "decode": evidence.decode_ms,

@@ -119,6 +119,7 @@ def huge_png_header(width: int, height: int) -> bytes:
         (encoded(PHOTO, "JPEG")[:-200], MediaError, ErrorCode.TRUNCATED),
         (encoded(PHOTO, "PNG")[:-2000], MediaError, ErrorCode.TRUNCATED),
         (huge_png_header(20_000, 20_000), LimitError, ErrorCode.TOO_MANY_PIXELS),
+        (huge_png_header(0, 0), MediaError, ErrorCode.CORRUPT),
         (huge_png_header(1, 60_000), LimitError, ErrorCode.TOO_MANY_PIXELS),
     ],
 )

@@ -116,6 +116,7 @@ class ModelInfo:
     record: str
     """First 12 hex digits of the sha256 of its ``record.json``."""
     precision: str = "fp32"
+    """``none`` for a model that is rules and fusion, not a network."""
 
 
 @dataclass(frozen=True)
