@@ -193,6 +193,8 @@ class Server:
             "--model-control-mode=explicit",
             "--load-model=*",
             "--exit-on-error=true",
+            # The generated configurations are complete; asking every model for its own would start each stub twice.
+            "--disable-auto-complete-config",
             f"--exit-timeout-secs={int(EXIT_SECONDS)}",
             "--metrics-config=summary_latencies=true",
             *profile,
