@@ -26,13 +26,23 @@ def measured_lines() -> list[str]:
             "| group | real / fake | AUC (95 % interval) | EER | reals flagged | inconclusive |",
             "|---|---|---|---|---|---|",
         ]
+        quality = accuracy["quality"]
+        for group in quality["groups"]:
+            area = group["auc"]
+            cells = [
+                group["group"],
+                f"{group['real']} / {group['fake']}",
+                f"{_number(area['value'])} ({_number(area['low'])} to {_number(area['high'])})",
+                _percent(group["eer"]["value"]),
+                _percent(group["false_positive_rate"]),
+                str(group["inconclusive"]),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
         lines += [
-            f"| {g['group']} | {g['real']} / {g['fake']} | {_number(g['auc'])} ({_number(g['auc_low'])} to "
-            f"{_number(g['auc_high'])}) | {_percent(g['eer'])} | {_percent(g['false_positive_rate'])} | "
-            f"{_percent(g['inconclusive_rate'])} |"
-            for g in accuracy["groups"]
+            "",
+            f"Expected calibration error over all {quality['items']} items: {_number(quality['ece']['value'])}.",
+            "",
         ]
-        lines += ["", f"Expected calibration error over all items: {_number(accuracy['ece'])}.", ""]
     latency = _read("latency.json")
     if latency:
         lines += [str(latency["summary"]), ""]
