@@ -14,7 +14,7 @@ export PYTHON
 
 define need_python
 	@test -n "$(BOOT)" || { echo "missing: Python 3.11 or 3.12"; \
-	echo "mend it: apt-get install -y python3 python3-venv libpython3-stdlib"; exit 1; }
+	echo "mend it: apt-get update && apt-get install -y python3 python3-venv python3-dev gcc libb64-0d"; exit 1; }
 endef
 
 help: ## this list
