@@ -11,6 +11,7 @@ import torch
 
 from training.data.cache import PhotoCache
 from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
+from training.soup import blend_runs
 from training.train import Settings, loss_of, normalised, save_state, train_run, update_average
 
 RNG = np.random.default_rng(0)
@@ -141,3 +142,18 @@ def test_the_cache_type_is_what_training_reads(small_cache: Path) -> None:
     assert isinstance(cache, PhotoCache)
     assert cache.photo(3).shape == (256, 256, 3)
     assert cache.landmarks.shape == (60, 5, 2)
+
+
+def test_two_runs_are_averaged_and_their_steps_added(tmp_path: Path) -> None:
+    for name, value, step in (("first", 0.0, 3), ("second", 1.0, 4)):
+        (tmp_path / name).mkdir()
+        weights = {"weight": torch.full((2,), value), "count": torch.tensor(step)}
+        state = {"average": weights, "step": step, "spent": 60.0, "settings": f'{{"seed": {step}}}'}
+        save_state(tmp_path / name / "last.pt", state)
+    path = blend_runs(tmp_path / "both", tmp_path / "first", tmp_path / "second", 0.25)
+    state = torch.load(path, weights_only=True)
+    assert state["average"]["weight"].tolist() == [0.25, 0.25]
+    assert (int(state["average"]["count"]), state["step"], state["spent"]) == (4, 7, 120.0)
+    assert json.loads(state["settings"]) == {"seed": 4}
+    with pytest.raises(ValueError, match="weight must"):
+        blend_runs(tmp_path / "both", tmp_path / "first", tmp_path / "second", 1.5)
