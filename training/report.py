@@ -56,6 +56,7 @@ def run_settings(checkpoint: Path) -> dict[str, Any]:
     settings, progress = settings_of(checkpoint)
     return {
         **{name: list(v) if isinstance(v, tuple) else v for name, v in vars(settings).items()},
+        "start": Path(settings.start).parent.name,  # the run's name, no path of a machine
         **progress,
         "crops_seen": progress["steps"] * settings.pairs * 2,
         "loss": "binary cross-entropy + pairwise ranking",
