@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -16,8 +15,7 @@ import psutil
 from deepscan_client import DeepScanClient
 from serving.checks import GIB, Finding, Status, installed
 from serving.ports import LOOPBACK, Ports, is_free
-
-SHM = Path("/dev/shm")
+from serving.runs import SHM, dead
 
 
 def load_generator() -> Iterator[Finding]:
@@ -62,22 +60,18 @@ def memory() -> Iterator[Finding]:
         )
     else:
         yield Finding("shared memory", "ok", text)
-    left = sorted(set(_dead_prefixes()))
+    left = sorted({"_".join(path.name.split("_")[:2]) + "_" for path in dead(SHM, "deepscan_")})
     if left:
         yield Finding(
-            "left behind", "warning", f"regions of servers that are gone: {', '.join(left)}", f"rm {SHM}/{left[0]}*"
+            "left behind",
+            "warning",
+            f"regions of servers that are gone: {', '.join(left)}",
+            f"rm {SHM}/{left[0]}*, or start a server, which removes them",
         )
     free = psutil.virtual_memory().available
     status: Status = "ok" if free > 4 * GIB else "warning"
     fix = "" if status == "ok" else "close other programs, or lower `instances` in the cards"
     yield Finding("memory", status, f"{free / GIB:.1f} GiB available; the server tree needs under 4", fix)
-
-
-def _dead_prefixes() -> Iterator[str]:
-    for region in SHM.glob("deepscan_*"):
-        match = re.match(r"deepscan_(\d+)_", region.name)
-        if match and not psutil.pid_exists(int(match[1])):
-            yield match[0]
 
 
 def writable() -> Iterator[Finding]:

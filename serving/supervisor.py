@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -29,14 +28,13 @@ from cards import ModelRepository, Profile
 from deepscan_client import DeepScanError
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError, UnavailableError
-from serving import backends, canary
+from serving import backends, canary, runs
 from serving.ports import LOOPBACK, Ports, any_free, check
 
 _LOG = logging.getLogger("deepscan.serving")
 START_SECONDS = 120.0
 EXIT_SECONDS = 20.0
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
-_SHM = Path("/dev/shm")
 
 Report = Callable[[str], None]
 
@@ -66,11 +64,11 @@ class Server:
         self.profile = profile
         self._report: Report = report or _LOG.info
         self._watch = watch
-        self._name = f"deepscan_{os.getpid()}_{secrets.token_hex(3)}"
+        self._name = runs.region_prefix(secrets.token_hex(3))
         self._pipe: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.watcher: canary.Watcher | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="deepscan-triton-"))
+        self.folder = runs.new_folder()
         self.log_path = self.folder / "triton.log"
 
     @property
@@ -133,7 +131,7 @@ class Server:
             # Its launcher ended the group; were the launcher itself killed, stubs could be left.
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-        for region in _SHM.glob(f"{self._name}*"):
+        for region in runs.SHM.glob(f"{self._name}*"):
             region.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
