@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+#: Least slope of a calibration.
+MIN_SLOPE = 0.01
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -150,17 +152,33 @@ def platt(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
     if not fakes or not reals:
         raise ValueError("calibration needs both classes")
     targets = np.where(truth == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
-    design = np.stack([values, np.ones(len(values))], axis=1)
-    solution = np.array([1.0, 0.0])
-    for _ in range(50):
-        guess = 1 / (1 + np.exp(-np.clip(design @ solution, -60, 60)))
+    slope, intercept = _newton(np.stack([values, np.ones(len(values))], axis=1), targets, mass)
+    if slope < MIN_SLOPE:
+        rest = _newton(np.ones((len(values), 1)), targets, mass, MIN_SLOPE * values)
+        return MIN_SLOPE, float(rest[0])
+    return float(slope), float(intercept)
+
+
+def _newton(design: Floats, targets: Floats, mass: Floats, offset: Floats | float = 0.0) -> Floats:
+    """Weighted logistic regression by Newton's method, each step halved until the loss falls."""
+
+    def loss(solution: Floats) -> float:
+        line = design @ solution + offset
+        return float(np.sum(mass * (np.logaddexp(0, line) - targets * line)))
+
+    solution = np.zeros(design.shape[1])
+    for _ in range(100):
+        guess = 1 / (1 + np.exp(-np.clip(design @ solution + offset, -60, 60)))
         gradient = design.T @ (mass * (guess - targets))
-        curvature = (design * (mass * guess * (1 - guess))[:, None]).T @ design + 1e-9 * np.eye(2)
+        curvature = (design * (mass * guess * (1 - guess))[:, None]).T @ design + 1e-9 * np.eye(design.shape[1])
         move = np.linalg.solve(curvature, gradient)
-        solution = solution - np.clip(move, -2, 2)
-        if np.abs(move).max() < 1e-10:
+        size = 1.0
+        while size > 1e-6 and loss(solution - size * move) > loss(solution):
+            size /= 2
+        solution = solution - size * move
+        if np.abs(size * move).max() < 1e-10:
             break
-    return max(0.01, float(solution[0])), float(solution[1])
+    return np.asarray(solution)
 
 
 def mean_of(values: Sequence[float]) -> float:

@@ -88,6 +88,9 @@ def test_platt_stays_finite_on_separable_data_and_never_turns_a_detector_round()
     assert 0 < slope < 10
     assert abs(intercept) < 1
     assert platt([3.0, 2.0, -2.0, -3.0], [0, 0, 1, 1])[0] == 0.01
+    reversed_slope, reversed_intercept = platt(np.linspace(-30, 30, 400), np.repeat([1, 0], 200))
+    assert reversed_slope == 0.01
+    assert abs(reversed_intercept) < 0.01
     with pytest.raises(ValueError, match="both classes"):
         platt([1.0, 2.0], [1, 1])
 
