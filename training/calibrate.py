@@ -84,8 +84,8 @@ def out_of_fold(run: Path, cache: PhotoCache, settings: Settings, folds: bool = 
     paths = [(run.parent / f"fold_{name}" / "last.pt", barred) for name, barred in read_folds()]
     if not folds or not all(path.exists() for path, _ in paths):
         text = (
-            f"{len(common)} held-out photos, scored by the final model: no near-duplicate or clip of theirs was trained "
-            f"on; half of the fakes are of kinds that no run saw ({', '.join(WATCHED)})"
+            f"{len(common)} held-out photos, scored by the final model: no near-duplicate or clip of theirs was "
+            f"trained on; half of the fakes are of kinds that no run saw ({', '.join(WATCHED)})"
         )
         return Scores(final, labels[common], sources[common], text, None)
     parts: list[tuple[Floats, Ints]] = []
