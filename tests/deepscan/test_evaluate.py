@@ -130,4 +130,4 @@ def test_the_samples_through_the_real_server(triton_server: Any, tmp_path: Path)
     assert outcome.exit_code == Exit.DONE, outcome.output
     report = Report.model_validate_json(out.read_text())
     assert report.quality.items == len(list((SAMPLES / "evaluation").rglob("*.jpg")))
-    assert {model["name"] for model in report.models} == {"face_detector", "frame_cnn"}
+    assert {model["name"] for model in report.models} == {"face_detector", "frame_cnn", "image_verdict"}
