@@ -39,14 +39,43 @@ class Infer(Protocol):
         ...
 
 
-def run_in_batches(infer: Infer, model: str, name: str, items: Array, outputs: tuple[str, ...], largest: int) -> Arrays:
-    """Run ``items`` (a batch of any length above 0) cut at the model's largest batch.
+@dataclass(frozen=True)
+class Batch:
+    """Items for one model, in any number above 0, and the largest batch that it takes."""
 
-    All parts go in with one ``run``, so that they can run side by side.
+    model: str
+    items: Array
+    largest: int
+
+
+def run_batches(infer: Infer, batches: Sequence[Batch], name: str, outputs: tuple[str, ...]) -> dict[str, Arrays]:
+    """Run the items of several models, cut at each model's largest batch; answers by model, joined in order.
+
+    All parts of all models go in with one ``run``, so that they can run side by side.
+
+    Args:
+        infer: runs the parts.
+        batches: at most one for each model.
+        name: the input that every one of these models calls its items by.
+        outputs: what is asked of each model.
     """
-    parts = [items[start : start + largest] for start in range(0, len(items), largest)]
-    answers = infer.run([Call(model, {name: part}, outputs) for part in parts])
-    return {key: np.concatenate([answer[key] for answer in answers]) for key in outputs}
+    calls = [
+        Call(batch.model, {name: batch.items[start : start + batch.largest]}, outputs)
+        for batch in batches
+        for start in range(0, len(batch.items), batch.largest)
+    ]
+    parts: dict[str, list[Arrays]] = {}
+    for call, answer in zip(calls, infer.run(calls), strict=True):
+        parts.setdefault(call.model, []).append(answer)
+    return {
+        model: {key: np.concatenate([answer[key] for answer in answers]) for key in outputs}
+        for model, answers in parts.items()
+    }
+
+
+def run_in_batches(infer: Infer, model: str, name: str, items: Array, outputs: tuple[str, ...], largest: int) -> Arrays:
+    """:func:`run_batches` for one model."""
+    return run_batches(infer, [Batch(model, items, largest)], name, outputs)[model]
 
 
 def digest_words(sha256_hex: str) -> NDArray[np.int32]:

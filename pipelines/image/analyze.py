@@ -22,7 +22,7 @@ from pipelines.image.evidence import FaceEvidence, PhotoEvidence
 from pipelines.image.faces import Faces, find_faces
 from pipelines.image.probe import ProbeInfo, probe_image
 from pipelines.image.verdict import PhotoJudge
-from pipelines.infer import Array, Arrays, Call, Infer, digest_hex, run_in_batches
+from pipelines.infer import Array, Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
 from pipelines.options import Options
 
 DETECTOR_OUTPUTS = ("HEATMAP", "SCALE", "OFFSET", "LANDMARKS", "RECORD")
@@ -98,20 +98,8 @@ class PhotoAnalyzer:
     def _ask(self, crops: dict[str, NDArray[np.uint8]], heatmaps: bool) -> dict[str, Arrays]:
         """Every network on all crops: independent calls go in together."""
         outputs = ("LOGIT", "CAM", "RECORD") if heatmaps else ("LOGIT", "RECORD")
-        calls: list[Call] = []
-        owners: list[str] = []
-        for card in self._networks:
-            for start in range(0, len(crops[card.name]), card.max_batch_size):
-                part = crops[card.name][start : start + card.max_batch_size]
-                calls.append(Call(card.name, {"IMAGES": part}, outputs))
-                owners.append(card.name)
-        parts: dict[str, list[Arrays]] = {}
-        for owner, answer in zip(owners, self._infer.run(calls), strict=True):
-            parts.setdefault(owner, []).append(answer)
-        return {
-            name: {key: np.concatenate([answer[key] for answer in answers]) for key in outputs}
-            for name, answers in parts.items()
-        }
+        batches = [Batch(card.name, crops[card.name], card.max_batch_size) for card in self._networks]
+        return run_batches(self._infer, batches, "IMAGES", outputs)
 
     def _faces(
         self, found: Faces, crops: dict[str, NDArray[np.uint8]], answers: dict[str, Arrays], heatmaps: bool
