@@ -75,8 +75,6 @@ def test_pixels_equal_opencv_in_one_batch_of_different_pictures(twin: dali_image
 @pytest.mark.parametrize("name", ["astronaut.jpg", "group.jpg", "astronaut_turned.png"])
 def test_faces_and_logits_are_those_of_opencv(twin: dali_image.CpuTwin, name: str) -> None:
     repository = ModelRepository()
-    if not (repository.root / "frame_cnn" / "1" / "model.onnx").is_file():
-        pytest.skip("frame_cnn has not been exported")
     probed = probe_image((SAMPLES / name).read_bytes())
     analyzer = PhotoAnalyzer(repository, OnnxInfer(repository))
     (pixels,) = twin.decode([probed.picture])

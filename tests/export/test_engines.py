@@ -85,8 +85,6 @@ def test_rounding_to_eleven_bits_is_that_of_numpy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["face_detector", "frame_cnn"])
 def test_each_precision_of_the_shipped_networks_stays_near_fp32(model: str, tmp_path: Path) -> None:
-    if not REPOSITORY.versions(model) or not (REPOSITORY.folder(model) / "model.onnx").is_file():
-        pytest.skip(f"{model} has not been exported")
     pictures = pictures_for(REPOSITORY, model, [data.astronaut()])
     card, full = REPOSITORY.card(model), REPOSITORY.folder(model) / "model.onnx"
     for precision, share in (("fp16", 0.02), ("int8", 0.6)):
