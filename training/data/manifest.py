@@ -1,4 +1,4 @@
-"""The manifest: one row for each training image, read from the folder layout ``images/{real,fake}/<source>/*``."""
+"""The manifest: one row for each item of the data. ``training.data.layout`` reads it from folders and tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 @dataclass(frozen=True)
 class Row:
-    """One image: where it is, what it is, and which items must stay on its side of a split.
+    """One item: where it is, what it is, and which items must stay on its side of a split.
 
     Attributes:
         path: relative to the data folder, with forward slashes.
@@ -22,6 +22,9 @@ class Row:
         source: folder name, the generator or the collection.
         identities: ids of clips or people that the file name carries, empty where it carries none.
         licence, commercial: from ``licences.csv`` (``unknown`` and ``no`` where a source is not listed).
+        medium: ``image``, ``video`` or ``audio``.
+        split: ``train``, ``val``, or empty where the data leaves the choice to training.
+        generator: what made a fake; empty for reals and where it is not known apart from the source.
     """
 
     path: str
@@ -30,6 +33,9 @@ class Row:
     identities: tuple[str, ...]
     licence: str
     commercial: str
+    medium: str = "image"
+    split: str = ""
+    generator: str = ""
 
 
 def identities_of(source: str, name: str) -> tuple[str, ...]:
