@@ -1,0 +1,304 @@
+"""Train one network of the registry: ``fit(network, data, settings, run)``.
+
+The run's folder holds ``last.ckpt`` (everything a killed run needs to go on), the best epoch, TensorBoard's events, and
+in the end ``model.pt``: the weights alone, a dictionary that ``torch.load(..., weights_only=True)`` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from training.callbacks import LAST, Bar, KeepLast, TimeLimit
+from training.datasets import Drawn, Items, TrainingData
+from training.losses import class_weights
+from training.memory import keep_memory
+from training.module import DetectorModule, Takes, call
+from training.settings import FitSettings, Precision
+
+MODEL = "model.pt"
+BEST = "best"
+_LOG = logging.getLogger(__name__)
+
+
+class Spec(Protocol):
+    """What is needed of an entry of ``training.models.registry.NETWORKS``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def takes(self) -> Any: ...
+    def build(self) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run came to.
+
+    Attributes:
+        model: ``model.pt``; metrics: of the epoch that was kept, on the validation items.
+        epoch: that epoch, counted from 1; epochs, steps: how many were trained.
+        ended: ``epochs``, ``patience`` or ``time``.
+        parts: parts that a step was cut into in the end; above ``accumulate`` where memory was short.
+    """
+
+    model: Path
+    metrics: dict[str, float]
+    epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+    ended: str
+    precision: str
+    parts: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be trained, and how long it would take at most: measured on two steps."""
+
+    network: str
+    family: str
+    parameters: int
+    train_items: int
+    val_items: int
+    epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    precision: str
+    device: str
+    seconds_per_step: float
+    minutes: float
+    """All epochs with their validation, or the time limit; early stopping may end it sooner."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.network} ({self.family}, {self.parameters / 1e6:.2f} M parameters): {self.train_items} items, "
+            f"{self.val_items} to validate, {self.epochs} epochs of {self.steps_per_epoch} steps of {self.batch_size} "
+            f"in {self.precision} on {self.device}; {self.seconds_per_step:.2f} s a step, at most "
+            f"{self.minutes:.1f} minutes"
+        )
+
+
+def fit(network: Spec, data: TrainingData, settings: FitSettings, run: Path) -> FitResult:
+    """Train, or go on with what a killed run left in ``run``.
+
+    Args:
+        network: entry of the registry; an autoencoder (``family``) is trained on the items of ``data.train``, which
+            must all be real.
+        run: folder of the run; ``last.ckpt`` in it is resumed, with the same settings.
+
+    Raises:
+        ValueError: the data cannot train or validate this network, or the run in the folder had other settings.
+        MemoryShortageError: not even two items fit into memory.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    settings = _settled(network, data, settings, run)
+    module = _module(network, data, settings)
+    patience = EarlyStopping("auc", mode="max", patience=settings.patience, check_finite=False)
+    best = ModelCheckpoint(
+        run, filename=BEST, monitor="auc", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    limit = TimeLimit(settings.minutes or math.inf)
+    callbacks = [Bar(network.name, settings.epochs, settings.minutes), limit, patience, best]
+    trainer = _trainer(run, settings, [*callbacks, KeepLast(run, settings.every_steps)])
+    last = run / LAST
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings(
+            "ignore", message=".*dataloader is not resumable.*|.*smaller than the logging interval.*"
+        )
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    kept = torch.load(run / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(kept["state_dict"])
+    module.cpu()
+    ended = "time" if limit.reached else "patience" if patience.stopped_epoch else "epochs"
+    result = FitResult(
+        model=run / MODEL,
+        metrics=dict(kept["metrics"]),
+        epoch=int(kept["epoch"]) + 1,
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        seconds=round(time.monotonic() - began, 1),
+        ended=ended,
+        precision=settings.precision,
+        parts=module.parts,
+    )
+    if trainer.is_global_zero:
+        save_model(run / MODEL, network.name, module.kept, settings, {**asdict(result), "model": MODEL})
+    return result
+
+
+def plan(network: Spec, data: TrainingData, settings: FitSettings, run: Path) -> Plan:
+    """What ``fit`` would do, timed on two steps (after one to warm up); nothing is written."""
+    settings = _settled(network, data, settings, run, write=False)
+    module = _module(network, data, settings)
+    step = _seconds_per_step(module, data, settings, settings.precision)
+    steps = data.steps_per_epoch
+    # A validation batch costs about a third of a training batch: forward alone.
+    validation = len(data.val.labels) / settings.batch_size / settings.accumulate * step / 3
+    minutes = settings.epochs * (steps * step + validation) / 60
+    return Plan(
+        network=network.name,
+        family=network.family,
+        parameters=sum(p.numel() for p in module.network.parameters()),
+        train_items=len(data.train.labels),
+        val_items=len(data.val.labels),
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        batch_size=settings.step_items,
+        precision=settings.precision,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        seconds_per_step=round(step, 3),
+        minutes=round(min(minutes, settings.minutes) if settings.minutes else minutes, 1),
+    )
+
+
+def save_model(path: Path, name: str, network: nn.Module, settings: FitSettings, told: dict[str, Any]) -> None:
+    """Write ``model.pt`` whole: ``state`` (weights), ``network`` (its name), ``settings`` and ``result`` (JSON)."""
+    state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    content = {"state": state, "network": name, "settings": settings.to_json(), "result": json.dumps(told)}
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def load_model(path: Path, network: nn.Module) -> nn.Module:
+    """Put the weights of a ``model.pt`` into a network, every name exactly once; returns it ready to judge."""
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state"])
+    return network.eval()
+
+
+@torch.inference_mode()
+def scores(network: nn.Module, items: Items, takes: Takes, batch_size: int = 16) -> npt.NDArray[np.float64]:
+    """Raw logits of items as serving would see them, float64 [n]."""
+    network.eval()
+    dataset, parts = Drawn(items, 0, False), []
+    for start in range(0, len(dataset), batch_size):
+        drawn = [dataset[(0, place)] for place in range(start, min(len(dataset), start + batch_size))]
+        batch = {name: torch.from_numpy(np.stack([each[name] for each in drawn])) for name in drawn[0]}
+        parts.append(call(network, batch, takes).logit[:, 0].double().numpy())
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _module(network: Spec, data: TrainingData, settings: FitSettings) -> DetectorModule:
+    labels = data.train.labels
+    autoencoder = network.family == "autoencoder"
+    if autoencoder and labels.any():
+        raise ValueError(f"{network.name} is trained on real items alone, {int(labels.sum())} fakes were given")
+    if not autoencoder and len(np.unique(labels)) < 2:
+        raise ValueError(f"{network.name} needs real and fake items to train on")
+    weights = class_weights(labels.tolist()) if settings.use_class_weights and not autoencoder else (1.0, 1.0)
+    torch.manual_seed(settings.seed)  # the first weights
+    return DetectorModule(
+        network.build(), network.takes, settings, weights, settings.epochs * data.steps_per_epoch, autoencoder
+    )
+
+
+def _trainer(run: Path, settings: FitSettings, callbacks: list[Any]) -> Trainer:
+    world, local = int(os.environ.get("WORLD_SIZE", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    devices, nodes = (local, max(1, world // local)) if world else (settings.devices, 1)
+    seed_everything(settings.seed, verbose=False)
+    return Trainer(
+        accelerator="auto",
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
+        precision=settings.precision,  # type: ignore[arg-type]
+        max_epochs=settings.epochs,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(run, name="", version="tensorboard"),
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=run,
+    )
+
+
+#: What may differ when a run is resumed; anything else would make it another run.
+_FREE = ("epochs", "patience", "minutes", "every_steps", "workers", "threads", "devices")
+
+
+def _settled(network: Spec, data: TrainingData, settings: FitSettings, run: Path, write: bool = True) -> FitSettings:
+    """The settings with their choices made: those of the run where it was begun before.
+
+    Raises:
+        ValueError: the run in the folder is another one.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its tips and notes on each checkpoint
+    keep_memory()
+    cv2.setNumThreads(0)  # its thread pool does not survive the fork of a loader
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    told = run / "settings.json"
+    if told.exists() and (run / LAST).exists():
+        before = json.loads(told.read_text(encoding="utf-8"))
+        if before.pop("network") != network.name:
+            raise ValueError(f"{run} holds a run of another network: choose another folder")
+        settings = replace(settings, precision=before["precision"]) if settings.precision == "auto" else settings
+        now = asdict(settings)
+        if other := [name for name in now if name not in _FREE and now[name] != before.get(name)]:
+            raise ValueError(f"{run} holds a run with another {', '.join(other)}: take its settings or another folder")
+        return settings
+    if settings.precision == "auto":
+        settings = replace(settings, precision=_faster(network, data, settings))
+    if write:
+        text = json.dumps({"network": network.name, **asdict(settings)}, indent=1)
+        told.write_text(text + "\n", encoding="utf-8")
+    return settings
+
+
+def _faster(network: Spec, data: TrainingData, settings: FitSettings) -> Precision:
+    """bf16 on a GPU that has it; on a CPU whichever of bf16 and fp32 does two steps sooner."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    times: dict[Precision, float] = {}
+    for precision in ("32-true", "bf16-mixed"):
+        trial = replace(settings, precision=precision)
+        times[precision] = _seconds_per_step(_module(network, data, trial), data, trial, precision)
+    _LOG.info("%s: %s s a step", network.name, ", ".join(f"{p} {t:.3f}" for p, t in times.items()))
+    return "bf16-mixed" if times["bf16-mixed"] < 0.9 * times["32-true"] else "32-true"
+
+
+def _seconds_per_step(module: DetectorModule, data: TrainingData, settings: FitSettings, precision: str) -> float:
+    """Seconds of a step (drawing, forward, backward, update), the better of two after one to warm up."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = module.to(device).train()
+    optimiser = module.configure_optimizers()
+    dataset = Drawn(data.train, settings.seed, settings.use_augmentation)
+    size = max(1, min(settings.batch_size, round(len(dataset) / data.steps_per_epoch)))
+    seconds = []
+    for number in range(3):
+        began = time.monotonic()
+        drawn = [dataset[(0, place % len(dataset))] for place in range(number * size, (number + 1) * size)]
+        batch = {n: torch.from_numpy(np.stack([each[n] for each in drawn])).to(device) for n in drawn[0]}
+        optimiser.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = module.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.monotonic() - began)
+    return min(seconds[1:]) * settings.accumulate
