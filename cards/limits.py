@@ -18,3 +18,9 @@ MAX_BATCH_BYTES: Final = 256 * 1024 * 1024
 """Bytes of all files of one ``batch-predict`` request together."""
 MAX_OPTIONS_BYTES: Final = 4096
 """Bytes of the JSON options of one request."""
+MAX_VIDEO_BYTES: Final = 2 * 1024 * 1024 * 1024
+"""Bytes of one video file."""
+MAX_VIDEO_SECONDS: Final = 3600
+"""Seconds of one video."""
+MAX_VIDEO_FRAMES: Final = 250_000
+"""Frames of one video, counted from its packets before anything is decoded."""

@@ -1,0 +1,362 @@
+"""Read a video's frames on the CPU, sampled by time.
+
+The packets are listed first, without decoding: their time stamps tell what is there, also where the header lies, the
+frame rate varies or the file is cut off. Then only what is asked for is decoded, one frame at a time, with a jump to
+the next key frame where that saves work. Memory is bounded by one frame and eight bytes for each frame's time stamp.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_FRAMES, MAX_VIDEO_SECONDS
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import LimitError, MediaError
+
+Pixels = npt.NDArray[np.uint8]
+
+#: What may be opened. Play lists are left out: they name other files and addresses.
+FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,m4v,mjpeg"
+_WORTH_A_JUMP = 30  # frames
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame: ``pixels`` uint8 [h, w, 3] RGB, upright; ``time`` in seconds from the first; ``index`` from 0."""
+
+    time: float
+    index: int
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is in the file, measured from its packets.
+
+    Attributes:
+        width, height: of an upright frame with square pixels.
+        rotation: degrees counter-clockwise that were applied to the stored picture: 0, 90, 180 or 270.
+        seconds: from the first frame to the end of the last that is there.
+        frames: frames that are there.
+        fps: ``frames / seconds``, an average where the rate varies.
+        variable: whether more than one gap in twenty differs from their median by more than a fifth.
+        sound: whether there is a sound track.
+        decoder: who decodes: library, version and codec.
+        notes: what a reader of the verdict should know, such as a cut-off end.
+    """
+
+    width: int
+    height: int
+    rotation: int
+    seconds: float
+    frames: int
+    fps: float
+    variable: bool
+    sound: bool
+    decoder: str
+    notes: tuple[str, ...] = field(default=())
+
+
+class VideoSource:
+    """The frames of one video file.
+
+    Args:
+        path: a local file; addresses are not opened.
+        threads: for the decoder.
+
+    Raises:
+        MediaError: missing, empty, not a video, cut off before its index, or nothing of it decodes.
+        LimitError: too many bytes, pixels, seconds or frames (``cards/limits.py``).
+    """
+
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
+        self.path, self.threads = Path(path), threads
+        #: Frames that were damaged and left out by the last ``frames``.
+        self.damaged = 0
+        self._check_file()
+        with self._open() as (container, stream):
+            self._stamps, self._keys = _packet_times(container, stream)
+            self._base = float(stream.time_base or 0)
+            shape = stream.codec_context.sample_aspect_ratio
+            self._aspect = min(4.0, max(0.25, float(shape))) if shape else 1.0
+            if not len(self._stamps) or self._base <= 0:
+                raise MediaError(
+                    "the video has no frames", code=ErrorCode.CORRUPT, remedy="send a file that a player can play"
+                )
+            self._times = (self._stamps - self._stamps[0]) * self._base
+        self.info = self._describe()
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:
+        """Seconds of every frame that is there, from 0, rising: float64 [frames]."""
+        return np.asarray(self._times)
+
+    def frames(
+        self,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        window: tuple[float, float] | None = None,
+        max_side: int | None = None,
+    ) -> Iterator[Frame]:
+        """Decode frames in the order of time.
+
+        Args:
+            num_frames: so many, in the middles of equal parts of the time; fewer where the file has fewer.
+            fps: so many a second, from the window's start on; every frame where neither is given.
+            window: seconds from and to; the whole video where it is left out.
+            max_side: shrink frames so that their longer side has at most so many pixels.
+
+        Each wanted time gets the frame that a player shows at it; a frame comes once. Frames that are damaged are
+        left out and counted in ``damaged``.
+
+        Raises:
+            MediaError: not one of the wanted frames decodes.
+            ValueError: both ``num_frames`` and ``fps``, or one of them not positive.
+        """
+        wanted = self._wanted(num_frames, fps, window)
+        self.damaged = 0
+        given = 0
+        with self._open() as (container, stream):
+            for frame in self._decode(container, stream, wanted):
+                stamp = _stamp(frame)
+                index = int(np.searchsorted(self._stamps, stamp))
+                given += 1
+                yield Frame((stamp - int(self._stamps[0])) * self._base, index, self._upright(frame, max_side))
+        if not given:
+            raise MediaError(
+                f"none of the {len(wanted)} wanted frames decodes",
+                code=ErrorCode.CORRUPT,
+                remedy="open the video in a video program and save it again",
+            )
+
+    def _check_file(self) -> None:
+        if not self.path.is_file():
+            raise MediaError(f"{self.path.name} is no file", code=ErrorCode.NOT_MEDIA, remedy="name a local video file")
+        size = self.path.stat().st_size
+        if size == 0:
+            raise MediaError("the file is empty", code=ErrorCode.EMPTY, remedy="send the bytes of a video")
+        if size > MAX_VIDEO_BYTES:
+            raise LimitError(
+                f"the video has {size:,} bytes, {MAX_VIDEO_BYTES:,} are allowed", remedy="send a smaller file"
+            )
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        with self.path.open("rb") as handle:
+            try:
+                container = av.open(
+                    handle,
+                    mode="r",
+                    options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+                    metadata_errors="replace",
+                )
+            except (av.error.FFmpegError, ValueError) as error:
+                raise _not_opened(handle, self.path.name, error) from error
+            with container:
+                pictures = [s for s in container.streams.video if not _is_cover(s)]
+                if not pictures:
+                    raise MediaError(
+                        f"{self.path.name} has no picture track",
+                        code=ErrorCode.UNSUPPORTED,
+                        remedy="send a video, or judge the sound as a recording",
+                    )
+                stream = pictures[0]
+                if stream.codec_context is None:
+                    raise MediaError(
+                        f"{self.path.name}'s picture track has an unknown codec",
+                        code=ErrorCode.UNSUPPORTED,
+                        remedy="save it as MP4 with H.264",
+                    )
+                stream.codec_context.thread_count = self.threads
+                yield container, stream
+
+    def _describe(self) -> VideoInfo:
+        with self._open() as (container, stream):
+            width, height = stream.codec_context.width, stream.codec_context.height
+            if width * height > MAX_IMAGE_PIXELS:
+                raise LimitError(
+                    f"frames of {width:,} x {height:,} pixels; {MAX_IMAGE_PIXELS:,} pixels are allowed",
+                    code=ErrorCode.TOO_MANY_PIXELS,
+                    remedy="send it smaller",
+                )
+            first = next(self._decode(container, stream, self._stamps), None)
+            if first is None:
+                raise MediaError(
+                    "not one frame of the video decodes",
+                    code=ErrorCode.CORRUPT,
+                    remedy="open the video in a video program and save it again",
+                )
+            upright = self._upright(first, None)
+            gaps = np.diff(self._times)
+            usual = float(np.median(gaps)) if len(gaps) else 1 / 25
+            seconds = float(self._times[-1]) + usual
+            if seconds > MAX_VIDEO_SECONDS:
+                raise LimitError(
+                    f"the video is {seconds:,.0f} s long, {MAX_VIDEO_SECONDS:,} s are allowed", remedy="cut it"
+                )
+            count = len(self._stamps)
+            notes = []
+            if stream.frames > count:
+                notes.append(f"the file ends early: {count} of {stream.frames} frames are there")
+            return VideoInfo(
+                width=upright.shape[1],
+                height=upright.shape[0],
+                rotation=_turns(first) * 90,
+                seconds=seconds,
+                frames=count,
+                fps=count / seconds,
+                variable=bool(len(gaps) and (np.abs(gaps - usual) > 0.2 * usual).mean() > 0.05),
+                sound=bool(container.streams.audio),
+                decoder=f"pyav {av.__version__}, {stream.codec_context.name}",
+                notes=tuple(notes),
+            )
+
+    def _wanted(
+        self, num_frames: int | None, fps: float | None, window: tuple[float, float] | None
+    ) -> npt.NDArray[np.int64]:
+        """Time stamps to decode, rising and each once."""
+        if num_frames is not None and fps is not None:
+            raise ValueError("give num_frames or fps, not both")
+        start, end = window or (0.0, self.info.seconds)
+        start, end = max(0.0, start), min(end, self.info.seconds)
+        if num_frames is not None:
+            if num_frames < 1:
+                raise ValueError(f"num_frames must be positive, got {num_frames}")
+            moments = start + (np.arange(num_frames) + 0.5) * (end - start) / num_frames
+        elif fps is not None:
+            if not fps > 0:
+                raise ValueError(f"fps must be positive, got {fps}")
+            moments = np.arange(start, end, 1.0 / fps)
+        else:
+            return np.asarray(self._stamps[(self._times >= start) & (self._times < end)])
+        shown = np.searchsorted(self._times, moments + 1e-9, side="right") - 1
+        return np.asarray(self._stamps[np.unique(np.maximum(shown, 0))])
+
+    def _decode(
+        self, container: InputContainer, stream: VideoStream, wanted: npt.NDArray[np.int64]
+    ) -> Iterator[VideoFrame]:
+        """The frames with these time stamps; for a damaged one the next that decodes."""
+        decoded = self._decoded(container, stream)
+        position = int(self._stamps[0]) - 1
+        place = 0
+        while place < len(wanted):
+            key = self._keys[max(0, int(np.searchsorted(self._keys, wanted[place], side="right")) - 1)]
+            skipped = np.searchsorted(self._stamps, key) - np.searchsorted(self._stamps, position)
+            if skipped > _WORTH_A_JUMP:
+                with contextlib.suppress(av.error.FFmpegError):  # a file that cannot be searched is read through
+                    container.seek(int(key), stream=stream)
+                    decoded = self._decoded(container, stream)
+            frame = next((f for f in decoded if _stamp(f) >= wanted[place]), None)
+            if frame is None:
+                return
+            position = _stamp(frame)
+            place = int(np.searchsorted(wanted, position, side="right"))
+            yield frame
+
+    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+        """Whole frames from here on; what is damaged is counted and left out."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                frames: list[Any] = list(packet.decode())
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                self.damaged += 1
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    self.damaged += 1
+                elif frame.pts is not None or frame.dts is not None:
+                    yield frame
+
+    def _upright(self, frame: VideoFrame, max_side: int | None) -> Pixels:
+        """RGB pixels with square pixels, turned as the file says."""
+        width, height = max(1, round(frame.width * self._aspect)), frame.height
+        factor = min(1.0, (max_side or max(width, height)) / max(width, height))
+        width, height = max(1, round(width * factor)), max(1, round(height * factor))
+        if (width, height) == (frame.width, frame.height):
+            pixels = frame.to_ndarray(format="rgb24")
+        else:
+            pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, _turns(frame)), dtype=np.uint8)
+
+
+def _stamp(frame: VideoFrame) -> int:
+    stamp = frame.pts if frame.pts is not None else frame.dts
+    assert stamp is not None
+    return int(stamp)
+
+
+def _turns(frame: VideoFrame) -> int:
+    """Quarter turns counter-clockwise, 0 to 3."""
+    return round((frame.rotation or 0) / 90) % 4
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _packet_times(
+    container: InputContainer, stream: VideoStream
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Presentation stamps of all packets and of the key frames, rising and each once."""
+    stamps: list[int] = []
+    keys: list[int] = []
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            break  # what was read so far is there
+        if packet is None:
+            break
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None or not packet.size or packet.is_discard:
+            continue
+        stamps.append(stamp)
+        if packet.is_keyframe:
+            keys.append(stamp)
+        if len(stamps) > MAX_VIDEO_FRAMES:
+            raise LimitError(f"the video has more than {MAX_VIDEO_FRAMES:,} frames", remedy="cut it")
+    rising = np.unique(np.array(stamps, dtype=np.int64))
+    return rising, np.unique(np.array(keys or stamps[:1], dtype=np.int64))
+
+
+def _not_opened(handle: IO[bytes], name: str, error: Exception) -> MediaError:
+    """Why a file was not opened, as far as its first bytes and its boxes tell."""
+    handle.seek(0)
+    head = handle.read(12)
+    handle.seek(0, 2)
+    size, position = handle.tell(), 0
+    while head[4:8] == b"ftyp" and position + 8 <= size:  # boxes of an MP4: length, then type
+        handle.seek(position)
+        box = handle.read(16)
+        length = int.from_bytes(box[:4], "big")
+        length = int.from_bytes(box[8:16], "big") if length == 1 else length or size - position
+        if length < 8 or position + length > size:
+            return MediaError(
+                f"{name} is cut off before its index", code=ErrorCode.TRUNCATED, remedy="send the whole file"
+            )
+        position += length
+    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
+        return MediaError(
+            f"{name} cannot be opened: {error}",
+            code=ErrorCode.CORRUPT,
+            remedy="open the video in a video program and save it again",
+        )
+    return MediaError(f"{name} is not a video", code=ErrorCode.NOT_MEDIA, remedy="send MP4, MOV, MKV, WebM or AVI")
