@@ -26,7 +26,8 @@ class Pyramid(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.entry = Affine(*IMAGENET)
-        self.features: nn.Sequential = feature_layers()[:-1]  # the last one widens for ImageNet's thousand classes
+        # The last block widens for ImageNet's thousand classes: left out.
+        self.features = nn.Sequential(*list(feature_layers())[:-1])
         self.lateral = nn.ModuleList(nn.Conv2d(channels, LEVEL, 1) for _, channels in TAPS)
         self.smooth = nn.ModuleList(nn.Conv2d(LEVEL, LEVEL, 3, padding=1, groups=LEVEL) for _ in TAPS)
 
@@ -84,5 +85,5 @@ def pretrained() -> Hybrid:
     model = Hybrid()
     full = feature_layers()
     load_imagenet(full)
-    model.backbone.features.load_state_dict(full[:-1].state_dict())
+    model.backbone.features.load_state_dict(nn.Sequential(*list(full)[:-1]).state_dict())
     return model
