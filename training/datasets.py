@@ -235,6 +235,14 @@ class TrainingData(LightningDataModule):
             world,
         )
 
+    def plain_batches(self, most: int = 256) -> Iterator[torch.Tensor]:
+        """``x`` of at most so many training items, evenly chosen, as serving would see them."""
+        dataset, count = Drawn(self.train, 0, False), len(self.train.labels)
+        places = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+        for start in range(0, len(places), 32):
+            drawn = [dataset[(0, int(place))]["x"] for place in places[start : start + 32]]
+            yield torch.from_numpy(np.stack(drawn))
+
     def train_dataloader(self) -> DataLoader[Item]:
         """Augmented training items."""
         dataset = Drawn(self.train, self.settings.seed, self.settings.use_augmentation)

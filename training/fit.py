@@ -14,7 +14,7 @@ import time
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,24 +29,13 @@ from training.callbacks import LAST, Bar, KeepLast, TimeLimit
 from training.datasets import Drawn, Items, TrainingData
 from training.losses import class_weights
 from training.memory import keep_memory
-from training.module import DetectorModule, Takes, call
+from training.models.registry import Network, Takes
+from training.module import DetectorModule, call
 from training.settings import FitSettings, Precision
 
 MODEL = "model.pt"
 BEST = "best"
 _LOG = logging.getLogger(__name__)
-
-
-class Spec(Protocol):
-    """What is needed of an entry of ``training.models.registry.NETWORKS``."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def family(self) -> str: ...
-    @property
-    def takes(self) -> Any: ...
-    def build(self) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +87,7 @@ class Plan:
         )
 
 
-def fit(network: Spec, data: TrainingData, settings: FitSettings, run: Path) -> FitResult:
+def fit(network: Network, data: TrainingData, settings: FitSettings, run: Path) -> FitResult:
     """Train, or go on with what a killed run left in ``run``.
 
     Args:
@@ -149,7 +138,7 @@ def fit(network: Spec, data: TrainingData, settings: FitSettings, run: Path) -> 
     return result
 
 
-def plan(network: Spec, data: TrainingData, settings: FitSettings, run: Path) -> Plan:
+def plan(network: Network, data: TrainingData, settings: FitSettings, run: Path) -> Plan:
     """What ``fit`` would do, timed on two steps (after one to warm up); nothing is written."""
     settings = _settled(network, data, settings, run, write=False)
     module = _module(network, data, settings)
@@ -201,7 +190,7 @@ def scores(network: nn.Module, items: Items, takes: Takes, batch_size: int = 16)
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _module(network: Spec, data: TrainingData, settings: FitSettings) -> DetectorModule:
+def _module(network: Network, data: TrainingData, settings: FitSettings) -> DetectorModule:
     labels = data.train.labels
     autoencoder = network.family == "autoencoder"
     if autoencoder and labels.any():
@@ -210,9 +199,8 @@ def _module(network: Spec, data: TrainingData, settings: FitSettings) -> Detecto
         raise ValueError(f"{network.name} needs real and fake items to train on")
     weights = class_weights(labels.tolist()) if settings.use_class_weights and not autoencoder else (1.0, 1.0)
     torch.manual_seed(settings.seed)  # the first weights
-    return DetectorModule(
-        network.build(), network.takes, settings, weights, settings.epochs * data.steps_per_epoch, autoencoder
-    )
+    steps = settings.epochs * data.steps_per_epoch
+    return DetectorModule(network.build(), network.takes, settings, weights, steps, autoencoder, data.plain_batches)
 
 
 def _trainer(run: Path, settings: FitSettings, callbacks: list[Any]) -> Trainer:
@@ -240,7 +228,7 @@ def _trainer(run: Path, settings: FitSettings, callbacks: list[Any]) -> Trainer:
 _FREE = ("epochs", "patience", "minutes", "every_steps", "workers", "threads", "devices")
 
 
-def _settled(network: Spec, data: TrainingData, settings: FitSettings, run: Path, write: bool = True) -> FitSettings:
+def _settled(network: Network, data: TrainingData, settings: FitSettings, run: Path, write: bool = True) -> FitSettings:
     """The settings with their choices made: those of the run where it was begun before.
 
     Raises:
@@ -269,7 +257,7 @@ def _settled(network: Spec, data: TrainingData, settings: FitSettings, run: Path
     return settings
 
 
-def _faster(network: Spec, data: TrainingData, settings: FitSettings) -> Precision:
+def _faster(network: Network, data: TrainingData, settings: FitSettings) -> Precision:
     """bf16 on a GPU that has it; on a CPU whichever of bf16 and fp32 does two steps sooner."""
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -33,12 +33,11 @@ from pipelines.metrics import eer
 from training.losses import focal_loss, ranking_loss
 from training.memory import is_out_of_memory
 from training.models.efficientnet_lite import parameter_groups
+from training.models.output import MEAN, STD
+from training.models.registry import Takes
 from training.settings import FitSettings
 
-Takes = Literal["crop", "embeddings", "clip"]
 Batch = Mapping[str, Tensor]
-#: What uint8 pixels are normalised with before a network, as the cards say it for the exported graph.
-MEAN, STD = 127.0 / 255, 128.0 / 255
 _LOG = logging.getLogger(__name__)
 
 
@@ -107,6 +106,7 @@ class DetectorModule(LightningModule):
         weights: class weights (real, fake); (1, 1) for none.
         steps: steps of the whole run, for the cosine.
         autoencoder: train with the network's own loss on the items, which are then all real.
+        reals: uint8 batches of real crops on which an autoencoder's error is standardised before each validation.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class DetectorModule(LightningModule):
         weights: tuple[float, float] = (1.0, 1.0),
         steps: int = 1,
         autoencoder: bool = False,
+        reals: Callable[[], Iterable[Tensor]] = tuple,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -126,6 +127,7 @@ class DetectorModule(LightningModule):
         self.class_weights = weights
         self.steps = max(1, steps)
         self.autoencoder = autoencoder
+        self.reals = reals
         self.parts = settings.accumulate
         self.metrics = metrics()
         self.measured: dict[str, float] = {}
@@ -237,6 +239,12 @@ class DetectorModule(LightningModule):
                 logits = call(self.kept, part, self.takes).logit[:, 0].double()
                 # Beyond 30 a double's sigmoid is 1, and the order of the scores would be lost.
                 self.metrics.update(torch.sigmoid(logits.clamp(-30, 30)), part["label"].long())
+
+    def on_validation_epoch_start(self) -> None:
+        """An autoencoder's error is standardised on the real faces that it was trained on, not augmented."""
+        if self.autoencoder:
+            batches = (normalised(batch.to(self.device)) for batch in self.reals())
+            self.kept.fit_to_reals(batches)  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
         """Log the measures of the epoch."""
