@@ -29,6 +29,7 @@ class Damage:
         resolution: face size after shrinking, as a share of the smaller face of the pair.
         interpolation: OpenCV's code for that shrinking.
         gains, gamma: colour factors of R, G, B, and the exponent of brightness.
+        retouch: strength (grey levels) of an edge-keeping smoothing, as beauty filters and cameras' portrait modes do.
         blur (sigma in pixels), noise (sigma in grey levels), noise_seed.
         codecs: up to two passes of (".jpg" or ".webp", quality).
         box: occluded part of the crop as x0, y0, x1, y1 in shares, empty for none; box_grey: its grey level.
@@ -43,6 +44,7 @@ class Damage:
     gains: tuple[float, float, float] = (1.0, 1.0, 1.0)
     gamma: float = 1.0
     grey: bool = False
+    retouch: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
     noise_seed: int = 0
@@ -86,6 +88,7 @@ def draw_damage(rng: np.random.Generator, clean: float = 0.0) -> Damage:
         gains=tuple(float(g) for g in rng.normal(1, 0.06, 3)) if coloured else (1.0, 1.0, 1.0),  # type: ignore[arg-type]
         gamma=float(np.exp(rng.normal(0, 0.2))) if coloured else 1.0,
         grey=bool(rng.random() < 0.03),
+        retouch=float(rng.uniform(12, 40)) if rng.random() < 0.12 else 0.0,
         blur=float(rng.uniform(0.3, 1.4)) if rng.random() < 0.15 else 0.0,
         noise=float(rng.uniform(1, 9)) if rng.random() < 0.2 else 0.0,
         noise_seed=int(rng.integers(2**31)),
@@ -142,6 +145,8 @@ def apply_damage(
     photo = _coloured(photo, damage)
     if damage.grey:
         photo = np.repeat(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8)
+    if damage.retouch:
+        photo = np.asarray(cv2.bilateralFilter(photo, 5, damage.retouch, 3.0), dtype=np.uint8)
     if damage.blur:
         photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), damage.blur), dtype=np.uint8)
     if damage.noise:

@@ -33,6 +33,7 @@ from training.augment import recode
 from training.data.cache import PhotoCache, load_cache
 from training.data.pairs import Mixture, PairBatches, Reconstructions
 from training.data.sources import PAIRS, WATCHED
+from training.data.style import FILE
 from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
 
 MEAN, STD = 127.0 / 255, 128.0 / 255
@@ -229,6 +230,7 @@ def train_run(
             cross_blended=settings.cross_blended,
             clean=settings.clean,
         ),
+        styles=np.load(cache / "photos" / FILE),
     )
     model = pretrained().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.start:
@@ -326,6 +328,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clean", type=float, default=Settings.clean, help="share of the pairs without damage")
     parser.add_argument("--reconstructed", type=float, default=Settings.reconstructed, help="share of those pairs")
     parser.add_argument("--start", default="", help="checkpoint to begin with instead of ImageNet's weights")
+    parser.add_argument("--size", type=int, default=Settings.size, help="side of the crop in pixels")
+    parser.add_argument("--margin", type=float, default=Settings.margin, help="what the crop shows around the face")
     parser.add_argument("--threads", type=int, default=Settings.threads)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -334,6 +338,8 @@ def main(arguments: list[str] | None = None) -> int:
         rate=options.rate,
         pairs=options.pairs,
         seed=options.seed,
+        size=options.size,
+        margin=options.margin,
         clean=options.clean,
         reconstructed=options.reconstructed,
         start=options.start,

@@ -15,6 +15,7 @@ from training.data.cache import PhotoCache, build_cache, cluster, load_cache, pe
 from training.data.manifest import identities_of, read_manifest
 from training.data.pairs import Mixture, PairBatches, Reconstructions
 from training.data.sources import PAIRS, SourcePair
+from training.data.style import partners
 from training.prepare import detector
 from training.train import Settings, barred_photos, held_out_clusters, training_photos
 
@@ -156,6 +157,26 @@ def test_batches_are_reals_then_fakes_and_repeat(cache: PhotoCache, tmp_path: Pa
 def test_without_reconstructions_self_blending_takes_their_place(cache: PhotoCache, tmp_path: Path) -> None:
     _, kinds = pairs_of(cache, tmp_path / "nothing", Mixture(1.0, 0.0, 0.0, 0.0))[0]
     assert kinds.tolist() == [2, 2, 2]
+
+
+def test_fakes_without_originals_stand_beside_the_reals_that_look_like_them(cache: PhotoCache, tmp_path: Path) -> None:
+    labels = np.array([row.label for row in cache.rows])
+    reals, fakes = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
+    styles = np.zeros((len(cache), 2), np.float16)
+    styles[:, 0] = 1.0
+    styles[[reals[2], fakes[1]]] = (0.0, 1.0)
+    assert partners(styles, fakes, reals, nearest=1)[int(fakes[1])].tolist() == [reals[2]]
+    group = SourcePair("gallery", ("stylegan3",), ("ffhq_a",), 1.0, matched=False)
+    everything = np.ones(len(cache), dtype=np.bool_)
+    batches = PairBatches(
+        cache, everything, Reconstructions(tmp_path), 64, 1.3, 3, 10, 1, Mixture(0, 0, 0, 0), (group,), styles
+    )
+    assert set(batches.partners) == set(fakes.tolist())
+    matched = PairBatches(
+        cache, everything, Reconstructions(tmp_path), 64, 1.3, 3, 10, 1, Mixture(0, 0, 0, 0),
+        (SourcePair("same pipeline", ("stylegan3",), ("ffhq_a",), 1.0),), styles,
+    )  # fmt: skip
+    assert not matched.partners
 
 
 def test_pair_shares_add_up_and_no_source_is_named_twice_as_fake() -> None:

@@ -97,6 +97,7 @@ def small_cache(tmp_path: Path) -> Path:
     pixels = RNG.integers(0, 150, (count, 256, 256, 3), dtype=np.uint8)
     pixels[count // 2 :] += 80
     np.save(folder / "photos.npy", pixels)
+    np.save(folder / "style.npy", np.random.default_rng(7).random((len(pixels), 8)).astype(np.float16))
     rows = [Row(f"{i}.png", int(i >= count // 2), "openforensics", (), "x", "yes") for i in range(count)]
     points = "90,100,160,100,125,140,100,180,150,180"
     header = "path,label,source,identities,licence,commercial,cluster,height,width," + ",".join(

@@ -19,6 +19,7 @@ from pipelines.image.align import face_sizes
 from training.augment import apply_damage, draw_damage
 from training.data.cache import PhotoCache
 from training.data.sources import PAIRS, SourcePair
+from training.data.style import partners
 from training.pseudofakes import cross_blended, part_replaced, self_blended
 
 Pixels = npt.NDArray[np.uint8]
@@ -68,6 +69,7 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         seed: int,
         mixture: Mixture | None = None,
         groups: Sequence[SourcePair] = PAIRS,
+        styles: npt.NDArray[np.float16] | None = None,
     ) -> None:
         self.cache, self.size, self.margin = cache, size, margin
         self.pairs, self.batches, self.seed = pairs, batches, seed
@@ -82,12 +84,16 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             return [items for items in found if len(items)]
 
         self.groups = []
+        #: For fakes without an original: the reals that look most like each.
+        self.partners: dict[int, npt.NDArray[np.int64]] = {}
         shares = []
         for group in groups:
             fakes, reals = members(group.fakes, 1), members(group.reals, 0)
             if fakes and reals:
                 self.groups.append((fakes, reals))
                 shares.append(group.share)
+                if styles is not None and not group.matched:
+                    self.partners |= partners(styles, np.concatenate(fakes), np.concatenate(reals))
         self.shares = np.array(shares) / np.sum(shares)
         self.reals = members(sorted(set(sources[labels == 0])), 0)
         self.rebuilt = [
@@ -116,7 +122,9 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         damage = draw_damage(rng, mix.clean)
         if kind == 0:
             fakes, reals = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
-            real, fake = self._pick(reals, rng), self._pick(fakes, rng)
+            fake = self._pick(fakes, rng)
+            alike = self.partners.get(fake)
+            real = self._pick(reals, rng) if alike is None else int(rng.choice(alike))
             photo, points = self.cache.photo(fake), self.cache.landmarks[fake]
             smaller = float(min(self.face_sizes[real], self.face_sizes[fake]))
         else:

@@ -2,7 +2,8 @@
 
 A *pair* is a set of fake sources with the real sources that they are drawn beside. Batches are drawn by pair, so that
 a network cannot tell the classes apart by camera, style or compression. Galleries of fakes whose makers published no
-originals stand beside the reals that are nearest in style, with a small share, because such a pair still teaches style.
+originals (``matched=False``) have no such partner: each of their fakes is drawn beside one of the real photos that look
+most like it (``training.data.style``), so that the gallery's manner says little about the class.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SourcePair:
-    """Fake sources, the real sources beside them, and their share of the batches."""
+    """Fake sources, the real sources beside them, their share of the batches, and whether they share a pipeline."""
 
     name: str
     fakes: tuple[str, ...]
@@ -23,6 +24,8 @@ class SourcePair:
 
 FFHQ = ("ffhq_a", "ffhq_b", "ffhq_c")
 PORTRAITS = ("mebeauty", "stock_photos", "london_studio", "canada_studio", "press_photos", "family_photos")
+#: Where partners in style are looked for.
+STYLES = (*PORTRAITS, *FFHQ, "web_photos", "politicians_web")
 
 PAIRS: tuple[SourcePair, ...] = (
     SourcePair("openforensics", ("openforensics",), ("openforensics",), 0.15),
@@ -43,13 +46,11 @@ PAIRS: tuple[SourcePair, ...] = (
         0.13,
     ),
     SourcePair("restored", ("gpen_restored", "stylegan2_finetuned"), (*FFHQ, "ciplab_photos", "mebeauty"), 0.03, False),
-    SourcePair("chat_galleries", ("nanobanana_pro", "gpt4o_image", "gpt_image", "gpt_image_2"), PORTRAITS, 0.09, False),
+    SourcePair("chat_galleries", ("nanobanana_pro", "gpt4o_image", "gpt_image", "gpt_image_2"), STYLES, 0.13, False),
     SourcePair(
-        "diffusion_galleries", ("flux_closeups", "stable_diffusion_21", "diffusion_portraits"), PORTRAITS, 0.07, False
+        "diffusion_galleries", ("flux_closeups", "stable_diffusion_21", "diffusion_portraits"), STYLES, 0.12, False
     ),
-    SourcePair(
-        "costume_galleries", ("sd15_lora_portraits",), ("stock_photos", "press_photos", "web_photos"), 0.02, False
-    ),
+    SourcePair("costume_galleries", ("sd15_lora_portraits",), STYLES, 0.04, False),
 )
 
 #: Sources whose file names carry the ids of clips, ``method__target_source_frame`` or ``method__clip_frame``.
