@@ -53,7 +53,7 @@ class EqualErrorRate(BinaryROC):
 
     def compute(self) -> Tensor:  # type: ignore[override]
         """The rate, 0 to 1; NaN where a class is missing."""
-        scores, labels = dim_zero_cat(self.preds), dim_zero_cat(self.target)  # type: ignore[arg-type]
+        scores, labels = dim_zero_cat(self.preds), dim_zero_cat(self.target)
         return torch.tensor(eer(scores.cpu().numpy(), labels.cpu().numpy()))
 
 
@@ -136,7 +136,7 @@ class DetectorModule(LightningModule):
             decay = settings.average
             self.average = AveragedModel(
                 network,
-                multi_avg_fn=lambda kept, new, count: _ema(list(kept), list(new), count, decay),  # type: ignore[arg-type]
+                multi_avg_fn=lambda kept, new, count: _ema(list(kept), list(new), count, decay),
                 use_buffers=True,
             )
             self.average.requires_grad_(False)
