@@ -32,6 +32,7 @@ TARGETS = {"fpr_1": 0.01, "fpr_5": 0.05, "fpr_10": 0.10}
 DEFAULT_POINT = "fpr_5"
 DRAWS = 20_000
 REFITS = 100
+FOLD_SIZE = 128
 QUANTILES = 201
 _LOG = logging.getLogger(__name__)
 
@@ -56,10 +57,20 @@ def read_folds() -> list[tuple[str, tuple[str, ...]]]:
 
 
 def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> None:
-    """Train the fold models that are missing or unfinished."""
+    """Train the fold models that are missing or unfinished, from ImageNet's weights and on smaller (quicker) crops."""
     for number, (name, sources) in enumerate(read_folds()):
-        fold = replace(settings, minutes=minutes, without=sources, seed=settings.seed + 10 + number)
-        train_run(runs / f"fold_{name}", fold, cache, evaluate_every=minutes)
+        fold = replace(
+            settings,
+            minutes=minutes,
+            without=sources,
+            seed=10 + number,
+            size=FOLD_SIZE,
+            start="",
+            rate=Settings.rate,
+            head_factor=Settings.head_factor,
+            average=0.99,  # a short run: its average must not remember the beginning
+        )
+        train_run(runs / name, fold, cache, evaluate_every=minutes)
 
 
 def averaged(checkpoint: Path) -> EfficientNetLite0:
@@ -74,30 +85,34 @@ def to_scale(values: Floats, own: Floats, final: Floats) -> Floats:
     return np.asarray((values - own.mean()) * (final.std() / max(float(own.std()), 1e-6)) + final.mean())
 
 
-def out_of_fold(run: Path, cache: PhotoCache, settings: Settings, folds: bool = True) -> Scores:
-    """Score every photo by a model that has not seen its kind; held-out photos alone where folds are missing."""
+def out_of_fold(run: Path, cache: PhotoCache, settings: Settings, folds: Path | None) -> Scores:
+    """Score every photo by a model that has not seen its kind.
+
+    Args:
+        folds: folder of the fold models; without it the held-out photos alone are scored, by the final model.
+    """
     labels = np.array([row.label for row in cache.rows])
     sources = np.array([row.source for row in cache.rows])
     watching = held_out_photos(cache, settings.held_out)
     common = np.flatnonzero(watching)
     final = logits_of(averaged(run / "last.pt"), crops_of(cache, common, settings.size, settings.margin)).astype(float)
-    paths = [(run.parent / f"fold_{name}" / "last.pt", barred) for name, barred in read_folds()]
-    if not folds or not all(path.exists() for path, _ in paths):
+    if folds is None:
         text = (
             f"{len(common)} held-out photos, scored by the final model: no near-duplicate or clip of theirs was "
             f"trained on; half of the fakes are of kinds that no run saw ({', '.join(WATCHED)})"
         )
         return Scores(final, labels[common], sources[common], text, None)
     parts: list[tuple[Floats, Ints]] = []
-    for path, barred in paths:
-        model = averaged(path)
+    for name, barred in read_folds():
+        path = folds / name / "last.pt"
+        model, told = averaged(path), settings_of(path)[0]
         left_out = barred_photos(cache, barred)
         unseen = common[~left_out[common]]
-        own = logits_of(model, crops_of(cache, unseen, settings.size, settings.margin)).astype(float)
+        own = logits_of(model, crops_of(cache, unseen, told.size, told.margin)).astype(float)
         items = np.flatnonzero(left_out)
-        scored = logits_of(model, crops_of(cache, items, settings.size, settings.margin)).astype(float)
+        scored = logits_of(model, crops_of(cache, items, told.size, told.margin)).astype(float)
         parts.append((to_scale(scored, own, final[~left_out[common]]), items))
-        _LOG.info("%s: AUC %.3f on its %d left-out photos", path.parent.name, auc(scored, labels[items]), len(items))
+        _LOG.info("%s: AUC %.3f on its %d left-out photos", name, auc(scored, labels[items]), len(items))
     logits, items = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     by_item = dict(zip(items.tolist(), logits.tolist(), strict=True))
     reals = [(place, item) for place, item in enumerate(common) if labels[item] == 0 and int(item) in by_item]
@@ -191,16 +206,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run, with last.pt in it")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
-    parser.add_argument("--held-out", action="store_true", help="use held-out photos though there are folds")
-    parser.add_argument("--train", type=float, metavar="MINUTES", help="train each fold model for so long")
+    parser.add_argument("--folds", type=Path, default=Path(".cache/runs/folds"), help="folder of the fold models")
+    parser.add_argument("--held-out", action="store_true", help="fit on held-out photos instead of the folds")
+    parser.add_argument("--train", type=float, metavar="MINUTES", help="train each missing fold model for so long")
+    parser.add_argument("--folds-only", action="store_true", help="train the fold models and stop")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     keep_memory()
     settings, _ = settings_of(options.run / "last.pt")
     if options.train:
-        train_folds(options.run.parent, settings, options.cache, options.train)
-    result = fit(out_of_fold(options.run, load_cache(options.cache / "photos"), settings, not options.held_out))
+        train_folds(options.folds, settings, options.cache, options.train)
+    if options.folds_only:
+        return 0
+    folds = None if options.held_out else options.folds
+    result = fit(out_of_fold(options.run, load_cache(options.cache / "photos"), settings, folds))
     target = options.run / "calibration.json"
     target.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _LOG.info("%s", result.model_dump_json(indent=1, exclude={"refits", "real_quantiles"}))
