@@ -1,0 +1,129 @@
+"""Calibrate networks and fuse them on a small validation set: what a user's own training ends with.
+
+The shipped verdict is fitted on leave-kinds-out folds (``training.calibrate``). A user's folder has no such folds, so
+that this uses the validation items, which chose the epoch: its numbers are a little optimistic, and the record says on
+how many items they rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cards.record import Calibration, OperatingPoint
+from pipelines.metrics import ece, platt, resamples, threshold_at_fpr
+
+TARGETS = {"fpr_1": 0.01, "fpr_5": 0.05, "fpr_10": 0.10}
+DEFAULT_POINT = "fpr_5"
+REFITS, QUANTILES = 100, 101
+#: Weight of the penalty that draws the members' weights towards their mean: one item's worth.
+PENALTY = 1.0
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FittedFusion:
+    """Everything of ``cards.record.Fusion`` but the members' hashes."""
+
+    weights: dict[str, float]
+    bias: float
+    refits: tuple[tuple[float, float], ...]
+    real_quantiles: tuple[float, ...]
+    operating_points: dict[str, OperatingPoint]
+    fitted_on: str
+
+
+def balance(labels: Ints) -> Floats:
+    """Weights under which both classes count alike, with a mean of 1."""
+    counts = np.bincount(labels, minlength=2)
+    return np.asarray(len(labels) / (2 * counts[labels]), dtype=np.float64)
+
+
+def calibrate(logits: Floats, labels: Ints, fitted_on: str) -> Calibration:
+    """Platt scaling of one network's raw logits, classes weighted alike.
+
+    Raises:
+        ValueError: a class is missing.
+    """
+    if len(np.unique(labels)) < 2:
+        raise ValueError("calibration needs both classes")
+    slope, intercept = platt(logits, labels, balance(labels))
+    probabilities = 1 / (1 + np.exp(-np.clip(slope * logits + intercept, -60, 60)))
+    return Calibration(
+        slope=slope, intercept=intercept, fitted_on=fitted_on, items=len(labels), ece=ece(probabilities, labels)
+    )
+
+
+def member_weights(log_odds: Floats, labels: Ints, penalty: float = PENALTY) -> tuple[Floats, float]:
+    """Weights of at least 0 and a bias by logistic regression, drawn towards the plain mean of the members.
+
+    Args:
+        log_odds: [n, m], calibrated; labels: [n].
+
+    Returns:
+        Weights [m] and the bias.
+    """
+    mass, count = balance(labels), log_odds.shape[1]
+    start = np.full(count, 1.0 / count)
+    weights, bias = start.copy(), 0.0
+    # The curvature of the loss bounds the step; the problem is convex and has as many numbers as there are members.
+    design = np.column_stack([log_odds, np.ones(len(labels))])
+    step = 1.0 / (0.25 * float(np.linalg.norm(design * np.sqrt(mass)[:, None], 2)) ** 2 + penalty)
+    for _ in range(5000):
+        guess = 1 / (1 + np.exp(-np.clip(log_odds @ weights + bias, -60, 60)))
+        error = mass * (guess - labels)
+        moved = np.maximum(0.0, weights - step * (log_odds.T @ error + penalty * (weights - start)))
+        shift = step * float(error.sum())
+        done = float(np.abs(moved - weights).max()) + abs(shift) < 1e-9
+        weights, bias = moved, bias - shift
+        if done:
+            break
+    return weights, bias
+
+
+def fit_fusion(
+    logits: Mapping[str, Floats], labels: Ints, calibrations: Mapping[str, Calibration], seed: int = 4
+) -> FittedFusion:
+    """Fuse members that scored the same items.
+
+    Args:
+        logits: raw logits of each member, [n]; labels: [n].
+
+    Raises:
+        ValueError: there is no member, or a class is missing.
+    """
+    if not logits:
+        raise ValueError("a fusion needs members")
+    names = sorted(logits)
+    log_odds = np.column_stack([calibrations[n].slope * logits[n] + calibrations[n].intercept for n in names])
+    weights, bias = member_weights(log_odds, labels)
+    fused = log_odds @ weights + bias
+    probabilities = 1 / (1 + np.exp(-np.clip(fused, -60, 60)))
+    reals, fakes = probabilities[labels == 0], probabilities[labels == 1]
+    points = {}
+    for name, target in TARGETS.items():
+        threshold = float(np.clip(threshold_at_fpr(reals, target), 0, 1))
+        points[name] = OperatingPoint(
+            target_fpr=target,
+            threshold=threshold,
+            fpr=float((reals >= threshold).mean()),
+            tpr=float((fakes >= threshold).mean()),
+        )
+    refits = tuple(platt(fused[chosen], labels[chosen], balance(labels[chosen])) for chosen in _draws(labels, seed))
+    return FittedFusion(
+        weights={name: float(weight) for name, weight in zip(names, weights)},
+        bias=float(bias),
+        refits=refits,
+        real_quantiles=tuple(np.quantile(fused[labels == 0], np.linspace(0, 1, QUANTILES)).tolist()),
+        operating_points=points,
+        fitted_on=f"{len(labels)} validation photos of the user's data, {len(reals)} real; they also chose the epochs",
+    )
+
+
+def _draws(labels: Ints, seed: int) -> list[Ints]:
+    return resamples(labels, REFITS, seed)
