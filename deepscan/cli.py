@@ -114,6 +114,36 @@ def evaluate(
 
 
 @app.command()
+def report(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Folder with <group>/real and <group>/fake.")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.html", help="The report to write.")],
+    manifest: Annotated[
+        str | None, typer.Option("--manifest", metavar="FILE", help="CSV or JSON lines: path, label, group.")
+    ] = None,
+    json_out: Annotated[str | None, typer.Option("--json", metavar="OUT", help="Write the numbers as JSON.")] = None,
+    models: Annotated[
+        str | None, typer.Option("--models", metavar="DIR", help="Model repository; the shipped one by default.")
+    ] = None,
+    robustness: Annotated[
+        int, typer.Option("--robustness", min=0, help="Photos of each group and class to damage; 0 for none.")
+    ] = 40,
+    mosaics: Annotated[int, typer.Option("--mosaics", min=0, help="Mosaics of each make; 0 for none.")] = 40,
+    pictures: Annotated[bool, typer.Option(help="Show the worst mistakes as pictures.")] = True,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Photos under way at once.")] = 2,
+) -> None:
+    """Measure everything on labelled photos and write one HTML file. Photos are judged in this process.
+
+    Exit code 0: every file was judged; 3: some could not be; 2: wrong usage; 4: the models do not load.
+    """
+    from deepscan.reporting.measure import Plan
+    from deepscan.reporting.task import ReportTask
+
+    plan = Plan(robustness=robustness, mosaics=mosaics, pictures=pictures, workers=workers)
+    with _typed_errors():
+        raise typer.Exit(ReportTask(path, manifest, output, json_out, models, plan).run())
+
+
+@app.command()
 def models(
     folder: Annotated[
         str | None, typer.Option("--models", metavar="DIR", help="Model repository; the shipped one by default.")
