@@ -32,8 +32,10 @@ CLEAN = 0.2
 class Items(Protocol):
     """Labelled items of one kind."""
 
-    labels: Ints
-    """1 fake, 0 real."""
+    @property
+    def labels(self) -> Ints:
+        """1 fake, 0 real."""
+        ...
 
     def item(self, place: int, rng: np.random.Generator | None) -> Item:
         """``x`` (and ``mask``) of one item: augmented by the generator, or as serving sees it without one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,9 @@ class TooLittleDataError(ValueError):
     """A class is missing, or has too few items to train and to validate."""
 
 
-def partition(rows: Sequence[Row], clusters: Ints, share: float, seed: int, least: int = 2) -> tuple[Ints, Ints]:
+def partition(
+    rows: Sequence[Row], clusters: npt.NDArray[np.integer[Any]], share: float, seed: int, least: int = 2
+) -> tuple[Ints, Ints]:
     """Positions of the training and of the validation items.
 
     Where the data has items of both classes in ``val``, these validate and all others train. Elsewhere ``share`` of
@@ -37,7 +40,7 @@ def partition(rows: Sequence[Row], clusters: Ints, share: float, seed: int, leas
     if len({int(label) for label in labels[given]}) == 2:
         held = given
     else:
-        held = _drawn(labels, np.asarray(clusters), share, seed)
+        held = _drawn(labels, np.asarray(clusters, dtype=np.int64), share, seed)
     train, val = np.flatnonzero(~held), np.flatnonzero(held)
     for side, places in (("training", train), ("validation", val)):
         counts = [int((labels[places] == label).sum()) for label in (0, 1)]
@@ -48,7 +51,7 @@ def partition(rows: Sequence[Row], clusters: Ints, share: float, seed: int, leas
     return train, val
 
 
-def _drawn(labels: Ints, clusters: Ints, share: float, seed: int) -> npt.NDArray[np.bool_]:
+def _drawn(labels: Ints, clusters: npt.NDArray[np.integer[Any]], share: float, seed: int) -> npt.NDArray[np.bool_]:
     """Clusters in random order go to validation while they bring a class nearer to its share."""
     wanted = [max(1, round(share * int((labels == label).sum()))) for label in (0, 1)]
     held = np.zeros(len(labels), dtype=bool)

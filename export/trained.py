@@ -1,0 +1,148 @@
+"""A repository of a user's own networks: the shipped one, with what was trained in it and a verdict that uses it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cards.record import Fusion, VersionRecord
+from cards.repository import ModelRepository
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import InstallationError
+from export import generate
+from export.onnx_export import export_model
+from export.record import git_revision, now, write_record
+from training.families import Trained
+from training.fusion import DEFAULT_POINT, fit_fusion
+from training.report import licence_of
+
+FACES, VERDICT = "image_faces", "image_verdict"
+
+
+def check_target(target: Path) -> None:
+    """Raise unless a repository may be written to ``target``: it is missing, empty, or a repository.
+
+    Raises:
+        InstallationError: it holds something else, which must not be lost.
+    """
+    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not any(target.glob("*/card.yaml")))):
+        raise InstallationError(
+            f"{target} is not a model repository, and would be replaced",
+            code=ErrorCode.MODEL_MISSING,
+            remedy="name another output_dir",
+        )
+
+
+def write_repository(
+    target: Path, trained: Sequence[Trained], shipped: ModelRepository, members: Sequence[str]
+) -> dict[str, float]:
+    """Copy the shipped repository, export what was trained, and refit the photo verdict; replaces ``target`` whole.
+
+    Args:
+        trained: networks, each with its scores of the validation items.
+        members: crop networks among them that the verdict is made of; none leaves it as it was shipped.
+
+    Returns:
+        Weight of each member in the verdict.
+
+    Raises:
+        InstallationError: ``target`` holds something that is no repository.
+    """
+    check_target(target)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(shipped.root, partial, ignore=shutil.ignore_patterns("__pycache__", "*.plan"))
+    for each in trained:
+        version = _next_version(partial, each.entry.name)
+        nothing = partial / ".none"  # parity on noise: a user's machine has no cache of the training photos
+        export_model(each.entry.name, each.result.model, partial, nothing, version, False, _told(each))
+    weights = _refit(ModelRepository(partial), trained, members) if members else {}
+    generate.write(ModelRepository(partial))
+    _replace(partial, target)
+    return weights
+
+
+def _next_version(root: Path, name: str) -> int:
+    have = ModelRepository(root).versions(name) if (root / name / "card.yaml").is_file() else []
+    return have[-1] + 1 if have else 1
+
+
+def _told(trained: Trained) -> Mapping[str, Any]:
+    """Fields of the record."""
+    result = trained.result
+    kept = {name: getattr(trained.settings, name) for name in trained.settings.__dataclass_fields__}
+    return {
+        "trained_on": trained.sources,
+        "training": {
+            **kept,
+            "epoch": result.epoch,
+            "epochs_trained": result.epochs,
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "ended": result.ended,
+            "validation": trained.measured,
+        },
+        "calibration": trained.calibration,
+        **licence_of(trained.sources),
+    }
+
+
+def _refit(repository: ModelRepository, trained: Sequence[Trained], members: Sequence[str]) -> dict[str, float]:
+    """Let the photo way call the members, and write their fusion."""
+    chosen = {each.entry.name: each for each in trained if each.entry.name in members}
+    labels = next(iter(chosen.values())).labels
+    fitted = fit_fusion(
+        {name: each.logits for name, each in chosen.items()},
+        labels,
+        {name: each.calibration for name, each in chosen.items()},
+    )
+    # What counts nothing is not asked: it would only cost time.
+    speaking = [name for name in members if fitted.weights.get(name, 0.0) > 0] or list(members[:1])
+    _call(repository.root / FACES / "card.yaml", ["face_detector", *speaking])
+    fresh = ModelRepository(repository.root)
+    fusion = Fusion(
+        members={name: fresh.record_hash(name) for name in speaking},
+        weights={name: fitted.weights[name] for name in speaking},
+        bias=fitted.bias,
+        refits=fitted.refits,
+        real_quantiles=fitted.real_quantiles,
+        operating_points=fitted.operating_points,
+        default_operating_point=DEFAULT_POINT,
+        fitted_on=fitted.fitted_on,
+    )
+    sources = tuple(source for name in speaking for source in chosen[name].sources)
+    record = VersionRecord(
+        model=VERDICT,
+        version=fresh.latest(VERDICT),
+        created=now(),
+        git_revision=git_revision(),
+        fusion=fusion,
+        **licence_of(sources),
+    )
+    write_record(fresh.folder(VERDICT), record)
+    return dict(fusion.weights)
+
+
+def _call(card: Path, models: Sequence[str]) -> None:
+    """Set ``calls`` of a card, and leave the rest of the file as it was written."""
+    text = card.read_text(encoding="utf-8")
+    changed, count = re.subn(r"(?m)^calls:.*(?:\n[ \t-].*)*", f"calls: [{', '.join(models)}]", text)
+    if count != 1:
+        raise InstallationError(
+            f"{card}: calls: must stand there once", code=ErrorCode.BAD_CARD, remedy="mend the card"
+        )
+    card.write_text(changed, encoding="utf-8")
+
+
+def _replace(partial: Path, target: Path) -> None:
+    """Rename the finished repository to its place; the old one is removed afterwards."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
