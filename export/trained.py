@@ -57,18 +57,14 @@ def write_repository(
     partial.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(shipped.root, partial, ignore=shutil.ignore_patterns("__pycache__", "*.plan"))
     for each in trained:
-        version = _next_version(partial, each.entry.name)
+        # Its own card: crops may have another size than those of the shipped version.
+        shutil.rmtree(partial / each.entry.name, ignore_errors=True)
         nothing = partial / ".none"  # parity on noise: a user's machine has no cache of the training photos
-        export_model(each.entry.name, each.result.model, partial, nothing, version, False, _told(each))
+        export_model(each.entry.name, each.result.model, partial, nothing, 1, False, _told(each))
     weights = _refit(ModelRepository(partial), trained, members) if members else {}
     generate.write(ModelRepository(partial))
     _replace(partial, target)
     return weights
-
-
-def _next_version(root: Path, name: str) -> int:
-    have = ModelRepository(root).versions(name) if (root / name / "card.yaml").is_file() else []
-    return have[-1] + 1 if have else 1
 
 
 def _told(trained: Trained) -> Mapping[str, Any]:

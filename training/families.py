@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -172,7 +173,9 @@ def train_network(entry: Network, prepared: Prepared, settings: FitSettings, run
     began = time.monotonic()
     chosen = _trained_on(entry, prepared)
     own = settings_for(entry, settings, len(chosen), minutes)
-    result = fit(entry, data_for(entry, prepared, own), own, run)
+    sources = sources_of([prepared.rows[place] for place in chosen])
+    told = {"trained_on": json.dumps([source.model_dump() for source in sources])}
+    result = fit(entry, data_for(entry, prepared, own), own, run, told)
     _, model, _ = read_checkpoint(result.model, entry.name)
     items = prepared.items(entry)
     validation = items.subset(prepared.val)
@@ -192,7 +195,7 @@ def train_network(entry: Network, prepared: Prepared, settings: FitSettings, run
         calibration=calibrate(
             logits, labels, f"{len(labels)} validation items of the user's data; they also chose the epoch"
         ),
-        sources=sources_of([prepared.rows[place] for place in chosen]),
+        sources=sources,
         seconds=round(time.monotonic() - began, 1),
     )
 

@@ -12,6 +12,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,16 @@ class Plan:
         )
 
 
-def fit(network: Network, data: TrainingData, settings: FitSettings, run: Path) -> FitResult:
+def fit(
+    network: Network, data: TrainingData, settings: FitSettings, run: Path, told: Mapping[str, str] | None = None
+) -> FitResult:
     """Train, or go on with what a killed run left in ``run``.
 
     Args:
         network: entry of the registry; an autoencoder (``family``) is trained on the items of ``data.train``, which
             must all be real.
         run: folder of the run; ``last.ckpt`` in it is resumed, with the same settings.
+        told: more entries of ``model.pt``, such as ``trained_on`` (JSON, what the record says of the data).
 
     Raises:
         ValueError: the data cannot train or validate this network, or the run in the folder had other settings.
@@ -134,7 +138,8 @@ def fit(network: Network, data: TrainingData, settings: FitSettings, run: Path) 
         parts=module.parts,
     )
     if trainer.is_global_zero:
-        save_model(run / MODEL, network.name, module.kept, settings, {**asdict(result), "model": MODEL})
+        more = {"size": network.size, "result": json.dumps({**asdict(result), "model": MODEL}), **(told or {})}
+        save_model(run / MODEL, network.name, module.kept, settings, more)
     return result
 
 
@@ -163,11 +168,11 @@ def plan(network: Network, data: TrainingData, settings: FitSettings, run: Path)
     )
 
 
-def save_model(path: Path, name: str, network: nn.Module, settings: FitSettings, told: dict[str, Any]) -> None:
-    """Write ``model.pt`` whole: ``state`` (weights), ``network`` (its name), ``settings`` and ``result`` (JSON)."""
+def save_model(path: Path, name: str, network: nn.Module, settings: FitSettings, more: Mapping[str, Any]) -> None:
+    """Write ``model.pt`` whole: ``state`` (weights), ``network`` (its name), ``settings`` (JSON), and more."""
     state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
     partial = path.with_suffix(".partial")
-    content = {"state": state, "network": name, "settings": settings.to_json(), "result": json.dumps(told)}
+    content = {"state": state, "network": name, "settings": settings.to_json(), **more}
     torch.save(content, partial)
     partial.replace(path)
 

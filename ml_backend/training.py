@@ -1,0 +1,285 @@
+"""``DeepfakeDetectionTrainer``: trains every family on a folder and writes a repository that Triton can load."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cards.repository import ModelRepository
+from deepscan_client.errors import RequestError
+from export.trained import check_target, write_repository
+from training.data.layout import Licences, data_root, read_data
+from training.data.manifest import Row
+from training.families import (
+    NETWORKS_OF,
+    SHARES,
+    Prepared,
+    Trained,
+    networks_of,
+    plan_network,
+    prepare_clips,
+    prepare_photos,
+    train_network,
+)
+from training.models.registry import Network
+from training.partition import TooLittleDataError
+from training.settings import FitSettings
+
+#: The founding document's default configuration, and where the result goes.
+DEFAULT_CONFIG: dict[str, Any] = {
+    "batch_size": 32,
+    "epochs": 100,
+    "learning_rate": 0.0001,
+    "input_shape": [256, 256, 3],
+    "models_to_train": ["cnn", "rnn", "autoencoder", "hybrid", "audio"],
+    "validation_split": 0.2,
+    "target_accuracy": 0.99,
+    "early_stopping_patience": 15,
+    "use_augmentation": True,
+    "use_class_weights": True,
+    "output_dir": "./trained_models",
+    "seed": 1,
+}
+FAMILIES = (*NETWORKS_OF, "audio")
+#: On a CPU a run of at most so many items ends after so many minutes, a larger one in proportion.
+MINUTES, ITEMS = 10.0, 500
+MEDIUM = {"cnn": "image", "autoencoder": "image", "rnn": "video", "hybrid": "video"}
+LATER = "the voice detectors come with a later release: recordings are not trained on yet"
+
+
+class DeepfakeDetectionTrainer:
+    """Trains the families of the founding document.
+
+    Attributes:
+        config: may be changed before ``train_all`` (``trainer.config.update(...)``).
+
+    Args:
+        config: what differs from ``DEFAULT_CONFIG``.
+        minutes: time for the training itself; by default 10 minutes on a CPU for up to 500 items and more in
+            proportion, and no limit on a GPU. 0 sets no limit. A family that is stopped by time is validated and kept.
+        resume: go on with the runs that were cut off in ``<output_dir>.runs``; otherwise they begin anew.
+        licences: ``permissive`` trains on what allows commercial use alone.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        minutes: float | None = None,
+        resume: bool = False,
+        licences: Licences = "all",
+    ) -> None:
+        self.config: dict[str, Any] = {**json.loads(json.dumps(DEFAULT_CONFIG)), **(config or {})}
+        self.minutes, self.resume = minutes, resume
+        self.licences: Licences = licences
+
+    def train_all(self, data: str | Path) -> dict[str, Any]:
+        """Train the families of ``config["models_to_train"]`` and write ``config["output_dir"]``.
+
+        Photos are cached, and runs kept with their TensorBoard logs, in ``<output_dir>.runs`` beside it.
+
+        Args:
+            data: a folder in the founding document's layout, or a manifest (``training.data.layout``).
+
+        Returns:
+            For each family ``network``, ``accuracy``, ``precision``, ``recall``, ``f1``, ``auc``, ``eer`` on the
+            validation items, ``target_met``, ``items``, ``seconds`` and more; ``{"skipped": reason}`` where it was not
+            trained. A family of several networks names the best by AUC, and all of them in ``networks``. ``output_dir``
+            and ``verdict`` (the weight of each member of the new photo verdict) stand beside the families.
+
+        Raises:
+            RequestError: a value of the configuration is wrong, or the data cannot be read.
+            InstallationError: ``output_dir`` holds something that is no repository.
+        """
+        began = time.monotonic()
+        settings = self.settings()
+        families = self.families()
+        target = Path(self.config["output_dir"])
+        check_target(target)
+        rows = read_data(data, self.licences)
+        prepared, skipped = self._prepare(data_root(data), rows, families)
+        limit = self._limit(rows)
+        trained: dict[str, list[Trained]] = {}
+        for family in (each for each in families if each in prepared):
+            minutes = limit * SHARES[family] if limit else 0.0
+            trained[family] = [
+                train_network(entry, prepared[family], settings, self._run(entry.name), minutes)
+                for entry in self._networks(family)
+            ]
+        results: dict[str, Any] = {}
+        for family in families:
+            results[family] = self._result(trained[family]) if family in trained else {"skipped": skipped[family]}
+        flat = [each for members in trained.values() for each in members]
+        members = [each.entry.name for family in ("cnn", "autoencoder") for each in trained.get(family, [])]
+        if flat:
+            _say(f"exporting {', '.join(each.entry.name for each in flat)}")
+            results["verdict"] = write_repository(target, flat, ModelRepository(), members)
+            results["output_dir"] = str(target)
+        results["seconds"] = round(time.monotonic() - began, 1)
+        return results
+
+    def plan(self, data: str | Path) -> dict[str, Any]:
+        """What ``train_all`` would train, on how many items, and for how long at most; nothing is written.
+
+        Returns:
+            For each family a list of ``training.fit.Plan``, or ``{"skipped": reason}``.
+        """
+        settings, rows = self.settings(), read_data(data, self.licences)
+        limit, plans = self._limit(rows), dict[str, Any]()
+        for family in self.families():
+            own = [row for row in rows if row.medium == MEDIUM.get(family)]
+            missing = {0, 1} - {row.label for row in own}
+            if family == "audio" or missing:
+                plans[family] = {"skipped": LATER if family == "audio" else f"the data holds no {_of(family, missing)}"}
+                continue
+            minutes = limit * SHARES[family] if limit else 0.0
+            plans[family] = [
+                plan_network(entry, own, settings, minutes, self._run(entry.name, fresh=False))
+                for entry in self._networks(family)
+            ]
+        return plans
+
+    def settings(self) -> FitSettings:
+        """The configuration as settings of a run.
+
+        Raises:
+            RequestError: a value is wrong or unknown.
+        """
+        if unknown := set(self.config) - set(DEFAULT_CONFIG):
+            raise RequestError(
+                f"config: unknown {', '.join(sorted(unknown))}", remedy=f"there are {', '.join(DEFAULT_CONFIG)}"
+            )
+        shape = list(self.config["input_shape"])
+        if len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 or shape[0] % 16 or not 64 <= shape[0] <= 1024:
+            raise RequestError(
+                f"config: input_shape {shape}", remedy="give [s, s, 3] with s from 64 to 1024, a multiple of 16"
+            )
+        share = self.config["validation_split"]
+        if not 0 < share < 1:
+            raise RequestError(f"config: validation_split {share}", remedy="give a share between 0 and 1")
+        try:
+            return FitSettings(
+                epochs=int(self.config["epochs"]),
+                patience=int(self.config["early_stopping_patience"]),
+                batch_size=int(self.config["batch_size"]),
+                learning_rate=float(self.config["learning_rate"]),
+                use_class_weights=bool(self.config["use_class_weights"]),
+                use_augmentation=bool(self.config["use_augmentation"]),
+                seed=int(self.config["seed"]),
+            )
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"config: {error}", remedy="see ml_backend.training.DEFAULT_CONFIG") from error
+
+    def families(self) -> list[str]:
+        """The families that are asked for, in the order of training.
+
+        Raises:
+            RequestError: one is unknown.
+        """
+        asked = list(self.config["models_to_train"])
+        if unknown := [name for name in asked if name not in FAMILIES]:
+            raise RequestError(
+                f"config: models_to_train: unknown {', '.join(map(str, unknown))}",
+                remedy=f"there are {', '.join(FAMILIES)}",
+            )
+        return [family for family in FAMILIES if family in asked]
+
+    def _networks(self, family: str) -> list[Network]:
+        side = int(self.config["input_shape"][0])
+        entries = networks_of(family)
+        return [replace(entry, size=side) if entry.name == "deepscan_cnn" else entry for entry in entries]
+
+    def _prepare(
+        self, root: Path, rows: Sequence[Row], families: Sequence[str]
+    ) -> tuple[dict[str, Prepared], dict[str, str]]:
+        """Items of each family that can be trained, and why the others cannot."""
+        makers: dict[str, Callable[..., Prepared]] = {"image": prepare_photos, "video": prepare_clips}
+        ready: dict[str, Prepared | str] = {}
+        prepared: dict[str, Prepared] = {}
+        skipped: dict[str, str] = {}
+        for family in families:
+            medium = MEDIUM.get(family)
+            if medium is None:
+                skipped[family] = LATER
+                continue
+            if medium not in ready:
+                try:
+                    ready[medium] = makers[medium](
+                        root,
+                        rows,
+                        self._runs() / "data",
+                        float(self.config["validation_split"]),
+                        int(self.config["seed"]),
+                        _progress,
+                    )
+                except (TooLittleDataError, RequestError) as error:
+                    ready[medium] = str(error)
+            found = ready[medium]
+            if isinstance(found, str):
+                skipped[family] = found
+            else:
+                prepared[family] = found
+        return prepared, skipped
+
+    def _limit(self, rows: Sequence[Row]) -> float:
+        """Minutes of training in all; 0 for no limit."""
+        if self.minutes is not None:
+            return self.minutes
+        if torch.cuda.is_available():
+            return 0.0
+        return MINUTES * max(1.0, len(rows) / ITEMS)
+
+    def _runs(self) -> Path:
+        target = Path(self.config["output_dir"])
+        return target.with_name(f"{target.name}.runs")
+
+    def _run(self, name: str, fresh: bool = True) -> Path:
+        """Folder of a run; what another one left there is removed unless it is to be resumed."""
+        run = self._runs() / name
+        if fresh and not self.resume:
+            for file in ("last.ckpt", "best.ckpt", "model.pt", "settings.json"):
+                (run / file).unlink(missing_ok=True)
+        return run
+
+    def _result(self, members: Sequence[Trained]) -> dict[str, Any]:
+        """The family's best network by AUC, with all of them where there are several."""
+        rows = [self._row(each) for each in members]
+        best = max(rows, key=lambda row: float(row["auc"]))
+        return {**best, "networks": {row["network"]: row for row in rows}} if len(rows) > 1 else best
+
+    def _row(self, trained: Trained) -> dict[str, Any]:
+        result = trained.result
+        return {
+            "network": trained.entry.name,
+            **trained.measured,
+            "target_met": trained.measured["accuracy"] >= float(self.config["target_accuracy"]),
+            "items": {"train": sum(source.items for source in trained.sources), "validation": len(trained.labels)},
+            "epochs": result.epochs,
+            "best_epoch": result.epoch,
+            "ended": result.ended,
+            "batch_size": trained.settings.batch_size,
+            "precision_of_training": result.precision,
+            "seconds": trained.seconds,
+        }
+
+
+def _of(family: str, missing: set[int]) -> str:
+    words = {"image": "photos", "video": "clips"}[MEDIUM[family]]
+    return f"{' or '.join(('real', 'fake')[label] for label in sorted(missing))} {words}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    """A line at the beginning, at each tenth and at the end."""
+    if done % max(1, total // 10) == 0 or done == total:
+        _say(f"{what}: {done} of {total}")
