@@ -1,7 +1,7 @@
 """Many faces: mosaics made from a labelled folder, ``python -m benchmarks.crowds FOLDER``.
 
-Mosaics of 1, 2, 10 and 30 real faces, and of one fake among nine real faces, are judged in this process; the shares that
-were flagged are printed with Wilson limits.
+Mosaics of 1, 2, 10 and 30 real faces, and of one fake among nine real faces, are judged in this process; the shares
+that were flagged are printed with Wilson limits.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write. Exit status 2 where the folder cannot be used."""
     parser = argparse.ArgumentParser(prog="crowds", description=__doc__)
     parser.add_argument("folder", type=Path, help="<group>/{real,fake}/*, or a manifest")
+    parser.add_argument("--manifest", type=Path, help="CSV or JSON lines: path, label, group")
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--mosaics", type=int, default=100, help="of each make")
     parser.add_argument("--faces", type=int, default=300, help="photos of each class to take faces from")
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:
-        found = read_items(options.folder)
+        found = read_items(options.folder, options.manifest)
         items = [Labelled(Path(item.found.path), item.fake, item.group) for item in found]
         judge = LocalJudge(ModelRepository(options.models))
         with Progress(console=console) as progress:
@@ -105,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json is not None:
         result = Crowds(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            data=options.folder.resolve().name,
+            data=(options.manifest or options.folder).resolve().name,
             weights=spoke,
             faces={"real": len(tiles[False]), "fake": len(tiles[True])},
             rows=tuple(rows),

@@ -100,9 +100,8 @@ def _robustness(axes: Axes, report: FullReport) -> None:
     conditions = list(dict.fromkeys(row.condition for row in report.robustness))
     for name in sorted({row.detector for row in report.robustness}, key=lambda n: (n != VERDICT, n)):
         rows = {row.condition: row for row in report.robustness if row.detector == name}
-        values = [
-            rows[c].auc.value if c in rows and rows[c].auc.value is not None else float("nan") for c in conditions
-        ]
+        found = [rows[c].auc.value if c in rows else None for c in conditions]
+        values = [float("nan") if value is None else value for value in found]
         axes.plot(range(len(conditions)), values, marker="o", markersize=4, label=_plain(name))
     axes.set_xticks(range(len(conditions)), conditions, rotation=60, ha="right", fontsize=8)
     axes.set(ylabel="AUC")
