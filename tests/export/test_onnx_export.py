@@ -20,8 +20,8 @@ from cards.card import Preprocessing
 from export.face_detector import OUTPUTS as DETECTOR_OUTPUTS
 from export.face_detector import convert, source_path
 from export.graph import add_record_output, half_rounded, record_words, safetensors_bytes
-from export.networks import Served, folded, half, read_folded, weights_of
-from export.onnx_export import OUTPUTS, _put_in_place, export_model, logits_of_file, parity, to_onnx
+from export.networks import INPUTS, OUTPUTS, Served, folded, half, read_folded, weights_of
+from export.onnx_export import _put_in_place, export_model, logits_of_file, parity, to_onnx
 from export.quantize import quantize, time_ratio
 from pipelines.infer import digest_hex
 from training.augment import apply_damage, draw_damage
@@ -52,7 +52,7 @@ def network() -> EfficientNetLite0:
 def exported(network: EfficientNetLite0, tmp_path_factory: pytest.TempPathFactory) -> tuple[Served, Path, bytes]:
     served = Served(half(network), PREPROCESSING).eval()
     weights = safetensors_bytes(weights_of(served.network))
-    graph = to_onnx(served, 64)
+    graph = to_onnx(served, [torch.zeros(2, 64, 64, 3, dtype=torch.uint8)], INPUTS["crop"], "frame_cnn")
     add_record_output(graph, record_words(weights))
     path = tmp_path_factory.mktemp("model") / "model.onnx"
     path.write_bytes(graph.SerializeToString(deterministic=True))
@@ -73,7 +73,7 @@ def test_folding_keeps_the_answers(network: EfficientNetLite0) -> None:
 
 def test_onnx_agrees_with_pytorch_at_two_batch_sizes(exported: tuple[Served, Path, bytes]) -> None:
     served, path, _ = exported
-    errors = parity(served, path, crops(5))
+    errors = parity(served, path, {"IMAGES": crops(5)})
     assert set(errors) == {f"{name.lower()}_batch_{batch}" for name in OUTPUTS for batch in (1, 5)}
     assert max(errors.values()) < 1e-3
 

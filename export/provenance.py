@@ -1,0 +1,50 @@
+"""What a checkpoint tells the record: the settings of its run, and the data that went in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from cards.record import DataSource
+from training.data.cache import PhotoCache
+from training.report import data_sources, licence_of, run_settings
+
+
+def settings_in(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run from its checkpoint."""
+    told = state.get("settings", "{}")
+    settings: dict[str, Any] = json.loads(told) if isinstance(told, str) else dict(told)
+    return settings
+
+
+def told_of(checkpoint: Path, state: Mapping[str, Any], photos: PhotoCache | None) -> dict[str, Any]:
+    """Fields ``trained_on``, ``training``, ``licence`` and ``commercial`` of a record.
+
+    ``training.train`` says in its settings which photos of the cache it saw. Other trainers put ``trained_on`` (JSON,
+    a list of :class:`cards.record.DataSource`) and ``result`` (JSON) beside ``settings`` into the checkpoint. Weights
+    whose sources are not told are for research only.
+    """
+    if "trained_on" in state:
+        sources = tuple(DataSource.model_validate(item) for item in json.loads(state["trained_on"]))
+    elif "network" not in state and photos is not None:
+        sources = data_sources(photos, checkpoint)
+    else:
+        sources = ()
+    if "network" not in state and {"step", "spent", "settings"} <= set(state):
+        training = run_settings(checkpoint)
+    else:
+        training = {**settings_in(state), **json.loads(state.get("result", "{}"))}
+    return {"trained_on": sources, "training": without_paths(training), **licence_of(sources)}
+
+
+def without_paths(value: Any) -> Any:
+    """The same JSON value in which a path of a machine is cut down to its last name."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return value
