@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from cards.record import Calibration, OperatingPoint
 from pipelines.metrics import auc, ece, platt, threshold_at_fpr
 from training.data.cache import PhotoCache, load_cache
 from training.data.sources import WATCHED
-from training.models.efficientnet_lite import EfficientNetLite0
+from training.models.registry import read_checkpoint
 from training.report import Fit, settings_of
 from training.train import Settings, barred_photos, crops_of, held_out_photos, keep_memory, logits_of, train_run
 
@@ -73,11 +74,9 @@ def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> 
         train_run(runs / name, fold, cache, evaluate_every=minutes)
 
 
-def averaged(checkpoint: Path) -> EfficientNetLite0:
+def averaged(checkpoint: Path) -> nn.Module:
     """The averaged weights of a run, ready to score."""
-    model = EfficientNetLite0()
-    model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
-    return model.eval()
+    return read_checkpoint(checkpoint)[1]
 
 
 def to_scale(values: Floats, own: Floats, final: Floats) -> Floats:

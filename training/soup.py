@@ -40,6 +40,7 @@ def blend_runs(out: Path, first: Path, second: Path, weight: float = 0.5) -> Pat
             "average": mixed,
             "step": sum(state["step"] for state in states),
             "spent": sum(state["spent"] for state in states),
+            "network": states[1].get("network", "frame_cnn"),
             "settings": states[1]["settings"],
         },
     )

@@ -1,4 +1,4 @@
-"""Train ``frame_cnn``: pairs of crops, EfficientNet-Lite0, AdamW, a cosine over the run, averaged weights.
+"""Train a network on face crops: pairs of crops, AdamW, a cosine over the run, averaged weights.
 
 The loop is small on purpose and can be resumed: everything it needs lies in ``<run>/last.pt``. A run's length is given
 in minutes, because the machine is shared; progress is the share of these minutes that was spent training.
@@ -34,9 +34,10 @@ from training.data.cache import PhotoCache, load_cache
 from training.data.pairs import Mixture, PairBatches, Reconstructions
 from training.data.sources import PAIRS, WATCHED
 from training.data.style import FILE
-from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
+from training.models.efficientnet_lite import parameter_groups
+from training.models.output import MEAN, STD
+from training.models.registry import network
 
-MEAN, STD = 127.0 / 255, 128.0 / 255
 _LOG = logging.getLogger(__name__)
 
 
@@ -45,6 +46,7 @@ class Settings:
     """Settings of one run.
 
     Attributes:
+        network: a crop network of ``training.models.registry``.
         size, margin: the crop (``card.preprocessing``).
         minutes: length of the run; pairs: pairs in a batch (two crops each).
         rate: largest learning rate; the head learns ``head_factor`` times faster.
@@ -57,6 +59,7 @@ class Settings:
         held_out: share of the clusters that only watch the run.
     """
 
+    network: str = "frame_cnn"
     size: int = 160
     margin: float = 1.3
     minutes: float = 60.0
@@ -134,7 +137,7 @@ def crops_of(
 
 
 @torch.inference_mode()
-def logits_of(model: EfficientNetLite0, crops: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
+def logits_of(model: nn.Module, crops: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
     """Raw logits, float32 [n]."""
     model.eval()
     parts = [
@@ -154,7 +157,7 @@ class Monitor:
         self.crops = crops_of(cache, items, settings.size, settings.margin)
         self.sources, self.labels = sources[items], self.labels[items]
 
-    def measure(self, model: EfficientNetLite0) -> dict[str, float]:
+    def measure(self, model: nn.Module) -> dict[str, float]:
         scores = logits_of(model, self.crops)
         result = {}
         for group in PAIRS:
@@ -232,12 +235,12 @@ def train_run(
         ),
         styles=np.load(cache / "photos" / FILE),
     )
-    model = pretrained().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = network(settings.network).build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.start:
         begun = torch.load(settings.start, map_location="cpu", weights_only=True)
         model.load_state_dict(begun["average"])
     average = copy.deepcopy(model)
-    head = list(model.classifier.parameters())
+    head = [p for name, p in model.named_parameters() if name.startswith(("classifier.", "head.", "dense"))]
     groups = []
     for group in parameter_groups(model, settings.decay):
         for is_head in (False, True):
@@ -305,6 +308,7 @@ def train_run(
                     "optimiser": optimiser.state_dict(),
                     "step": step,
                     "spent": spent,
+                    "network": settings.network,
                     "settings": json.dumps(asdict(settings)),
                 },
             )
@@ -315,10 +319,11 @@ def train_run(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m training.train RUN``: train ``frame_cnn``, or resume a run that was cut off."""
+    """``python -m training.train RUN``: train a crop network, or resume a run that was cut off."""
     parser = argparse.ArgumentParser(prog="train", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run, such as .cache/runs/first; last.pt in it is resumed")
     parser.add_argument("--cache", type=Path, default=Path(".cache"), help="what training.prepare wrote")
+    parser.add_argument("--network", default=Settings.network, help="name in training/models/registry.py")
     parser.add_argument("--minutes", type=float, default=Settings.minutes)
     parser.add_argument("--rate", type=float, default=Settings.rate)
     parser.add_argument(
@@ -334,6 +339,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = Settings(
+        network=options.network,
         minutes=options.minutes,
         rate=options.rate,
         pairs=options.pairs,

