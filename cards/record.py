@@ -49,6 +49,30 @@ class OperatingPoint(Strict):
     tpr: float
 
 
+class Novelty(Strict):
+    """When a face is unlike all that the network was trained on, by the distance of its embedding.
+
+    Centres, directions and variances lie in a file of the version folder, whose hash is in ``files``.
+    """
+
+    file: str
+    threshold: float = Field(gt=0)
+    """Distance from which a verdict says ``out_of_distribution``."""
+    abstain_above: float = Field(gt=0)
+    """Distance from which its label is inconclusive as well."""
+    quantile: float = Field(gt=0, lt=1)
+    """Share of the held-out faces that lie below the threshold."""
+    items: int
+    """Held-out faces."""
+    fitted_on: str
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Novelty:
+        if self.abstain_above < self.threshold:
+            raise ValueError("abstain_above must not lie below threshold")
+        return self
+
+
 class GroupResult(Strict):
     """Measured quality on one group of items, with 95 % bootstrap intervals."""
 
@@ -132,8 +156,15 @@ class VersionRecord(Strict):
     parity: dict[str, float] = {}
     """Largest absolute difference between PyTorch and ONNX Runtime, by batch size."""
     calibration: Calibration | None = None
+    novelty: Novelty | None = None
     fusion: Fusion | None = None
     evaluation: tuple[GroupResult, ...] = ()
     evaluated_on: str = ""
     precisions: dict[Precision, PrecisionResult] = {}
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _vouched_for(self) -> VersionRecord:
+        if self.novelty is not None and self.novelty.file not in self.files:
+            raise ValueError(f"novelty names {self.novelty.file}, of which files has no hash")
+        return self

@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -93,11 +93,17 @@ def train_head(
     minutes: float,
     seed: int = 1,
     loaders: int = 1,
+    start: Mapping[str, Tensor] | None = None,
 ) -> LocalisingEfficientNetLite0:
-    """Train the head on the photos ``items`` for some minutes and return the network with it."""
+    """Train the head on the photos ``items`` for some minutes and return the network with it.
+
+    ``start`` holds weights of an earlier head (of the same backbone or one near it) to go on from.
+    """
     torch.manual_seed(seed)
     model = LocalisingEfficientNetLite0()
     model.load_state_dict(backbone.state_dict(), strict=False)
+    if start is not None:
+        model.map_head.load_state_dict(start)
     model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.map_head.requires_grad_(True).train()
     optimiser = torch.optim.AdamW(model.map_head.parameters(), lr=RATE, weight_decay=0.01)
@@ -130,6 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument("--minutes", type=float, default=6.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--loaders", type=int, default=1, help="processes that make blends")
+    parser.add_argument("--start", type=Path, help="heatmap.pt of an earlier run to go on from")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
@@ -140,7 +148,9 @@ def main(arguments: list[str] | None = None) -> int:
     reals = np.array([row.label for row in cache.rows]) == 0
     items = np.flatnonzero(training_photos(cache, settings) & reals)
     backbone = averaged(options.run / "last.pt")
-    model = train_head(backbone, cache, items, settings.size, settings.margin, options.minutes)
+    start = torch.load(options.start, map_location="cpu", weights_only=True) if options.start else None
+    geometry = (settings.size, settings.margin)
+    model = train_head(backbone, cache, items, *geometry, options.minutes, loaders=options.loaders, start=start)
     save_state(options.run / FILE, model.map_head.state_dict())
     return 0
 

@@ -23,6 +23,7 @@ from pipelines.image.faces import Faces, find_faces
 from pipelines.image.probe import ProbeInfo, probe_image
 from pipelines.image.verdict import PhotoJudge
 from pipelines.infer import Array, Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
+from pipelines.novelty import NoveltyBook
 from pipelines.options import Options
 
 DETECTOR_OUTPUTS = ("HEATMAP", "SCALE", "OFFSET", "LANDMARKS", "RECORD")
@@ -43,6 +44,7 @@ class PhotoAnalyzer:
         calls = repository.card("image_faces").calls if networks is None else networks
         self._networks = [repository.card(name) for name in calls if name != "face_detector"]
         self._policy = self._detector.face_detection or FaceDetection()
+        self._novelty = NoveltyBook(repository, self._networks[0].name) if self._networks else None
 
     def evidence(self, pixels: NDArray[np.uint8], info: ProbeInfo) -> PhotoEvidence:
         """Evidence of one photo.
@@ -98,6 +100,8 @@ class PhotoAnalyzer:
     def _ask(self, crops: dict[str, NDArray[np.uint8]], heatmaps: bool) -> dict[str, Arrays]:
         """Every network on all crops: independent calls go in together."""
         outputs = ("LOGIT", "CAM", "RECORD") if heatmaps else ("LOGIT", "RECORD")
+        if self._novelty is not None and self._novelty.known:
+            outputs = (*outputs, "EMBEDDING")
         batches = [Batch(card.name, crops[card.name], card.max_batch_size) for card in self._networks]
         return run_batches(self._infer, batches, "IMAGES", outputs)
 
@@ -109,6 +113,7 @@ class PhotoAnalyzer:
         first = self._networks[0]
         maps: Array | None = answers[first.name]["CAM"] if heatmaps else None
         to_photo = _unit_square_to_photo(found, *_geometry(first)) if heatmaps else None
+        far = None if self._novelty is None else self._novelty.ratios(answers[first.name])
         return tuple(
             FaceEvidence(
                 box=tuple(found.boxes[i].tolist()),
@@ -116,6 +121,7 @@ class PhotoAnalyzer:
                 landmarks=tuple((float(x), float(y)) for x, y in found.landmarks[i]),
                 sharpness=_sharpness(crops[first.name][i]),
                 logits={name: float(answer["LOGIT"][i, 0]) for name, answer in answers.items()},
+                novelty=None if far is None else float(far[i]),
                 heatmap=None if maps is None else maps[i].tolist(),
                 to_photo=None if to_photo is None else to_photo[i].tolist(),
             )

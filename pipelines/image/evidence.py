@@ -16,6 +16,8 @@ class FaceEvidence(BaseModel):
     landmarks: tuple[tuple[float, float], ...]
     sharpness: float
     logits: dict[str, float]
+    novelty: float | None = None
+    """Distance of the embedding over its record's threshold: above 1 the face is out of distribution."""
     heatmap: list[list[float]] | None = None
     to_photo: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
 

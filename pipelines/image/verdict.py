@@ -46,6 +46,8 @@ class PhotoJudge:
             version, digest = str(repository.latest(MODEL)), repository.record_hash(MODEL)
             self._own = (ModelInfo(MODEL, version, digest[:12], "none"),)
         self._known: dict[tuple[str, str], tuple[ModelInfo, Calibration | None, str]] = {}
+        # By network and weights: from how many thresholds on a strange face makes the label inconclusive.
+        self._far: dict[tuple[str, str], float] = {}
 
     def verdict(self, info: ProbeInfo, evidence: PhotoEvidence) -> Verdict:
         """The verdict on one photo."""
@@ -68,6 +70,11 @@ class PhotoJudge:
             reasons.append(Reason.CUSTOM_THRESHOLD)
         log_odds, label, why = self._label(evidence, fused, fusion, point)
         reasons.extend(why)
+        if self._strange(evidence, fused, 1.0):
+            reasons.append(Reason.OUT_OF_DISTRIBUTION)
+            limits = [self._far[key] for key in evidence.weights.items() if key in self._far]
+            if self._strange(evidence, fused, max(limits, default=1.0)):
+                label = Label.INCONCLUSIVE
         span = interval(log_odds, fusion.refits) if fusion and log_odds is not None else None
         done = time.monotonic_ns()
         return Verdict(
@@ -114,6 +121,14 @@ class PhotoJudge:
             return log_odds, Label.INCONCLUSIVE, [Reason.NEAR_THRESHOLD]
         return log_odds, Label.FAKE if probability >= point.threshold else Label.REAL, []
 
+    def _strange(self, evidence: PhotoEvidence, fused: list[float], limit: float) -> bool:
+        """Whether the face that decides is further than ``limit`` thresholds from what was trained on."""
+        good = [place for place, face in enumerate(evidence.faces) if self._problem(face) is None]
+        if not good:
+            return False
+        ratio = evidence.faces[max(good, key=lambda place: fused[place])].novelty
+        return ratio is not None and ratio > limit
+
     def _problem(self, face: FaceEvidence) -> Reason | None:
         x0, y0, x1, y1 = face.box
         if max(x1 - x0, y1 - y0) < self._quality.min_face_px:
@@ -155,6 +170,8 @@ class PhotoJudge:
                     whole = self._repository.record_hash(name, version)
                     model = ModelInfo(name, str(version), whole[:12], precision)
                     self._known[key] = (model, record.calibration, whole)
+                    if record.novelty is not None:
+                        self._far[key] = record.novelty.abstain_above / record.novelty.threshold
                     break
             else:
                 return ModelInfo(name, "unknown", digest[:12], precision), None, ""

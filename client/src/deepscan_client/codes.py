@@ -43,6 +43,9 @@ class Reason(_Code):
     """The face is too blurred or too dark to be judged at the operating point."""
     NEAR_THRESHOLD = "near_threshold"
     """The probability lies inside the record's abstention band around the threshold."""
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
+    """The face that decides is unlike the faces that the network was trained on; far outside, the label is
+    inconclusive."""
     FUSION_MISMATCH = "fusion_mismatch"
     """Other members ran than the fusion was fitted on: the mean of their calibrated log-odds was taken."""
     UNCALIBRATED = "uncalibrated"
