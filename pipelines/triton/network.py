@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from pipelines.infer import Array, Arrays
+from pipelines.infer import Arrays
 from pipelines.onnx_infer import load_network
 from pipelines.triton.backend import array, open_repository, triton_error
 
@@ -20,17 +20,20 @@ class TritonPythonModel:
         repository = open_repository(args)
         self._card = repository.card(args["model_name"])
         self._network = load_network(repository, self._card.name, int(args["model_version"]))
-        self._input = self._card.inputs[0].name
+        self._inputs = [tensor.name for tensor in self._card.inputs]
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one scheduling step."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        inputs: list[Array] = []
+        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        inputs: list[Arrays] = []
         for index, request in enumerate(requests):
-            images = array(request, self._input)
-            assert images is not None  # Triton refuses a request without a required input
-            inputs.append(images)
-            groups.setdefault(images.shape[1:], []).append(index)
+            given: Arrays = {}
+            for name in self._inputs:
+                values = array(request, name)
+                assert values is not None  # Triton refuses a request without a required input
+                given[name] = values
+            inputs.append(given)
+            groups.setdefault(tuple(values.shape[1:] for values in given.values()), []).append(index)
         responses: list[Any] = [None] * len(requests)
         for members in groups.values():
             try:
@@ -40,14 +43,19 @@ class TritonPythonModel:
                     responses[index] = pb_utils.InferenceResponse(output_tensors=[], error=triton_error(error))
         return responses
 
-    def _answer_group(self, requests: list[Any], inputs: list[Array], members: list[int], responses: list[Any]) -> None:
+    def _answer_group(
+        self, requests: list[Any], inputs: list[Arrays], members: list[int], responses: list[Any]
+    ) -> None:
         wanted = [list(requests[index].requested_output_names()) for index in members]
         union = [t.name for t in self._card.outputs if any(t.name in names for names in wanted)]
-        batch = inputs[members[0]] if len(members) == 1 else np.concatenate([inputs[i] for i in members])
-        answer: Arrays = self._network.run({self._input: batch}, union)
+        batch = {
+            name: inputs[members[0]][name] if len(members) == 1 else np.concatenate([inputs[i][name] for i in members])
+            for name in self._inputs
+        }
+        answer: Arrays = self._network.run(batch, union)
         start = 0
         for index, names in zip(members, wanted):
-            stop = start + len(inputs[index])
+            stop = start + len(inputs[index][self._inputs[0]])
             tensors = [pb_utils.Tensor(name, np.ascontiguousarray(answer[name][start:stop])) for name in names]
             responses[index] = pb_utils.InferenceResponse(output_tensors=tensors)
             start = stop
