@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 
 from deepscan_client import DeepScanClient
+from serving.supervisor import tree_memory
 
 Counters = dict[str, dict[str, float]]
 _PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
@@ -89,8 +90,7 @@ def memory_of_port(http: str) -> int | None:
     try:
         listening = [c for c in psutil.net_connections("tcp") if c.status == "LISTEN"]
         owners = {c.pid for c in listening if getattr(c.laddr, "port", None) == port}
-        tree = [p for pid in owners if pid for p in (psutil.Process(pid), *psutil.Process(pid).children(True))]
-        return sum(p.memory_full_info().pss for p in tree) or None
+        return sum(tree_memory(pid) for pid in owners if pid) or None
     except (psutil.Error, OSError):
         return None
 

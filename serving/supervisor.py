@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -37,6 +38,15 @@ EXIT_SECONDS = 20.0
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
 
 Report = Callable[[str], None]
+
+
+def tree_memory(pid: int) -> int:
+    """Bytes that a process and all below it hold (proportional set size: shared pages are counted once)."""
+    total = 0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total
 
 
 class Server:
@@ -141,14 +151,8 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def memory(self) -> int:
-        """Bytes that the whole server tree holds (proportional set size: shared pages are counted once)."""
-        total = 0
-        for process in [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]:
-            try:
-                total += process.memory_full_info().pss
-            except psutil.Error:
-                continue
-        return total
+        """Bytes that the whole server tree holds; see :func:`tree_memory`."""
+        return tree_memory(self.pid)
 
     def _launch(self) -> None:
         read, self._pipe = os.pipe()

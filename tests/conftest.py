@@ -1,8 +1,13 @@
-"""What tests share: one real server for the whole session, and a writer of small videos."""
+"""What tests share: one real server for the whole session, `serve` as a process, and a writer of small videos."""
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from serving.ports import Ports, any_free
 from serving.supervisor import Server, running_server
+
+ROOT = Path(__file__).resolve().parents[1]
+Served = Callable[..., AbstractContextManager[tuple[subprocess.Popen[str], Ports]]]
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +28,34 @@ def triton_server() -> Iterator[Server]:
     """The real Triton server of the wheel with the shipped models, on free ports."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def serve_process() -> Served:
+    """``serve_process(*options)``: `python -m serving.serve` on free ports, ready; killed in the end."""
+
+    @contextlib.contextmanager
+    def serve(*options: str) -> Iterator[tuple[subprocess.Popen[str], Ports]]:
+        ports = any_free()
+        places = ["--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics]
+        command = [sys.executable, "-m", "serving.serve", *map(str, places), *options]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        try:
+            assert process.stderr is not None
+            lines = []
+            for line in process.stderr:
+                lines.append(line)
+                if line.startswith("ready"):
+                    break
+            else:
+                raise AssertionError("".join(lines))
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # its log must not fill the pipe
+            yield process, ports
+        finally:
+            process.kill()
+            process.wait()
+
+    return serve
 
 
 @pytest.fixture(scope="session")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-
-from serving.ports import any_free
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = (ROOT / "samples" / "astronaut.jpg").read_bytes()
@@ -29,34 +25,9 @@ def body(number: int) -> bytes:
     return head.encode() + PHOTO + str(number).encode() + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-@contextlib.contextmanager
-def served() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    ports = any_free()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--port", port, "--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics]
-    command = [sys.executable, "-m", "serving.serve", *map(str, options)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("ready"):
-                break
-        else:
-            raise AssertionError("".join(lines))
-        threading.Thread(target=process.stderr.read, daemon=True).start()  # the access log must not fill the pipe
-        yield process, port
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.triton
 @pytest.mark.slow
-def test_stopping_under_traffic_answers_what_was_accepted() -> None:
+def test_stopping_under_traffic_answers_what_was_accepted(serve_process: Callable[..., Any]) -> None:
     answers: list[int] = []
     cut: list[float] = []
     stop = threading.Event()
@@ -79,7 +50,10 @@ def test_stopping_under_traffic_answers_what_was_accepted() -> None:
             finally:
                 connection.close()
 
-    with served() as (process, port):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serve_process("--port", str(port)) as (process, _):
         children = psutil.Process(process.pid).children(recursive=True)
         threads = [threading.Thread(target=send, args=(first, port)) for first in range(3)]
         for thread in threads:

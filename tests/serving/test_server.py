@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -54,32 +55,6 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-@contextlib.contextmanager
-def served(repository: Path) -> Iterator[tuple[subprocess.Popen[str], Ports]]:
-    """`deepscan serve --no-gateway` as a process of its own, ready."""
-    ports = any_free()
-    options = ["--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "serving.serve", "--no-gateway", "--models", str(repository), *map(str, options)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("ready"):
-                break
-        else:
-            raise AssertionError("".join(lines))
-        yield process, ports
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.triton
 @pytest.mark.slow
 def test_two_servers_side_by_side_and_a_killed_stub_is_repaired(triton_server: Server) -> None:
@@ -112,9 +87,11 @@ def test_two_servers_side_by_side_and_a_killed_stub_is_repaired(triton_server: S
 @pytest.mark.triton
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_signal_leaves_no_process_and_no_shared_memory(tiny_repository: Path, number: signal.Signals) -> None:
+def test_a_signal_leaves_no_process_and_no_shared_memory(
+    tiny_repository: Path, number: signal.Signals, serve_process: Callable[..., Any]
+) -> None:
     """Also SIGKILL, which nobody can catch: the launcher notices that the supervisor is gone."""
-    with served(tiny_repository) as (process, ports):
+    with serve_process("--no-gateway", "--models", str(tiny_repository)) as (process, ports):
         with DeepScanClient(f"127.0.0.1:{ports.grpc}") as client:
             assert client.detect_image(PHOTO).fake_probability == 0.25
         processes = tree(process.pid)
