@@ -1,4 +1,4 @@
-"""The founding document's face: the inference engine in process, and the REST gateway.
+"""The founding document's face: the inference engine, the trainer, the ensemble, and the REST gateway.
 
 Names load at first use (PEP 562), so that ``import ml_backend`` costs nothing and what needs torch is only
 imported where it is asked for.
@@ -10,11 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ml_backend.ensemble import EnsembleDeepfakeDetector
     from ml_backend.inference.engine import DeepfakeInferenceEngine
+    from ml_backend.training import DeepfakeDetectionTrainer
 
-__all__ = ["DeepfakeInferenceEngine"]
+__all__ = ["DeepfakeDetectionTrainer", "DeepfakeInferenceEngine", "EnsembleDeepfakeDetector"]
 
-_HOMES = {"DeepfakeInferenceEngine": "ml_backend.inference.engine"}
+_HOMES = {
+    "DeepfakeDetectionTrainer": "ml_backend.training",
+    "DeepfakeInferenceEngine": "ml_backend.inference.engine",
+    "EnsembleDeepfakeDetector": "ml_backend.ensemble",
+}
 
 
 def __getattr__(name: str) -> Any:
