@@ -174,7 +174,7 @@ _ROOMS = {
     "serve": ("serving.serve", "Run Triton and the gateway until Ctrl-C."),
     "doctor": ("serving.doctor", "Check this installation and print the fix for what is wrong."),
     "data": ("training.data.validate", "Check a data set: broken files, duplicates, balance, sizes, licences."),
-    "train": ("training.train", "Train a detector."),
+    "train": ("ml_backend.train_command", "Train the detectors on a folder of your own."),
     "export": ("export.onnx_export", "Turn a checkpoint into a version folder of a model."),
     "bench": ("benchmarks.bench", "Measure latency with perf_analyzer against benchmarks/targets.yaml."),
 }
