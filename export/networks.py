@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from cards.card import Preprocessing
 from export.graph import half_rounded
 from training.models.efficientnet_lite import EfficientNetLite0
+from training.models.localising import LocalisingEfficientNetLite0
 from training.models.registry import Network, network, read_checkpoint
 
 INPUTS = {"crop": ("IMAGES",), "embeddings": ("EMBEDDINGS", "MASK"), "clip": ("CLIP", "MASK")}
@@ -73,7 +74,8 @@ def half(model: nn.Module, example: tuple[Tensor, ...] | None = None) -> nn.Modu
 def read_folded(path: Path, name: str = "frame_cnn") -> nn.Module:
     """The folded network of a ``weights.safetensors``, in float32 (for fine-tuning heads, and for tests)."""
     weights = {key: value.astype(np.float32) for key, value in load_file(str(path)).items()}
-    result = folded(network(name).empty())
+    with_map = any(key.startswith("map_head.") for key in weights)
+    result = folded(LocalisingEfficientNetLite0() if with_map else network(name).empty())
     load_weights(result, weights)
     return result
 

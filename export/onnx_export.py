@@ -34,6 +34,7 @@ from export.record import git_revision, hashes, now, write_record
 from export.templates import add_card, model_name
 from pipelines.metrics import auc
 from training.data.cache import PhotoCache, load_cache
+from training.models.localising import localised
 from training.models.registry import NETWORKS, read_checkpoint
 from training.report import Fit
 from training.train import crops_of, held_out_photos
@@ -175,6 +176,7 @@ def export_model(
     if checkpoint is None:
         raise ValueError(f"{model} is exported from a checkpoint: name one with --checkpoint")
     entry, trained, state = read_checkpoint(checkpoint, model)
+    trained = localised(trained, checkpoint)
     models = ModelRepository(repository)
     settings = settings_in(state)
     if add_card(models.root, entry, trained, settings.get("size"), settings.get("margin")):

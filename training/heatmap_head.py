@@ -29,11 +29,10 @@ from training.calibrate import averaged
 from training.data.cache import PhotoCache, load_cache
 from training.evaluation.masked import blended_with, draw_mask, mask_in_crop, training_kind
 from training.models.efficientnet_lite import EfficientNetLite0
-from training.models.localising import LocalisingEfficientNetLite0, with_map_head
+from training.models.localising import FILE, LocalisingEfficientNetLite0, with_map_head
 from training.report import settings_of
 from training.train import keep_memory, normalised, save_state, training_photos
 
-FILE = "heatmap.pt"
 BATCH = 24
 RATE = 2e-3
 #: Share of the photos that stay as they are: their map must be low everywhere.
@@ -148,6 +147,8 @@ def main(arguments: list[str] | None = None) -> int:
     reals = np.array([row.label for row in cache.rows]) == 0
     items = np.flatnonzero(training_photos(cache, settings) & reals)
     backbone = averaged(options.run / "last.pt")
+    if not isinstance(backbone, EfficientNetLite0):
+        raise SystemExit(f"{options.run.name} holds a {type(backbone).__name__}: only frame_cnn has such a head")
     start = torch.load(options.start, map_location="cpu", weights_only=True) if options.start else None
     geometry = (settings.size, settings.margin)
     model = train_head(backbone, cache, items, *geometry, options.minutes, loaders=options.loaders, start=start)

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from cards.record import Novelty
 from pipelines.novelty import FILE, Space
 from training.calibrate import averaged
 from training.data.cache import PhotoCache, load_cache
 from training.data.sources import WATCHED
-from training.models.efficientnet_lite import EfficientNetLite0
 from training.report import settings_of
 from training.train import crops_of, held_out_photos, keep_memory, normalised, training_photos
 
@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
-def embeddings_of(model: EfficientNetLite0, crops: npt.NDArray[np.uint8], batch: int = 32) -> npt.NDArray[np.float32]:
+def embeddings_of(model: nn.Module, crops: npt.NDArray[np.uint8], batch: int = 32) -> npt.NDArray[np.float32]:
     """Embeddings of crops uint8 [n, s, s, 3], float32 [n, d]."""
     parts = [
         model(normalised(torch.from_numpy(crops[start : start + batch]).permute(0, 3, 1, 2))).embedding.numpy()
@@ -54,7 +54,7 @@ def limits(distances: npt.NDArray[np.float64], quantile: float = QUANTILE) -> tu
 
 
 def fit(
-    model: EfficientNetLite0, cache: PhotoCache, seen: npt.NDArray[np.bool_], size: int, margin: float
+    model: nn.Module, cache: PhotoCache, seen: npt.NDArray[np.bool_], size: int, margin: float
 ) -> tuple[Space, Novelty, dict[str, float]]:
     """The space, its record, and the share of each watched (never seen) kind that lies beyond the threshold.
 

@@ -8,12 +8,17 @@ embedding stay the backbone's, bit for bit.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.efficientnet_lite import STAGES, EfficientNetLite0, Output
+from training.models.efficientnet_lite import STAGES, EfficientNetLite0
+from training.models.output import Output
 
+#: File of a run in which the head's weights lie.
+FILE = "heatmap.pt"
 #: Stages whose last map is read (positions in ``STAGES``): 24 channels at s/4, 40 at s/8, 112 at s/16, 320 at s/32.
 TAPS = (1, 2, 4, 6)
 WIDTH = 32
@@ -111,3 +116,15 @@ def with_map_head(model: EfficientNetLite0, head: dict[str, Tensor]) -> Localisi
     result = LocalisingEfficientNetLite0(model.dropout)
     result.load_state_dict({**model.state_dict(), **{f"map_head.{name}": value for name, value in head.items()}})
     return result.eval()
+
+
+def localised(model: nn.Module, checkpoint: Path) -> nn.Module:
+    """The network of a checkpoint with the head that ``training.heatmap_head`` wrote beside it, where there is one.
+
+    Raises:
+        RuntimeError: the head was made for another shape of network.
+    """
+    path = checkpoint.with_name(FILE)
+    if type(model) is not EfficientNetLite0 or not path.is_file():
+        return model
+    return with_map_head(model, torch.load(path, map_location="cpu", weights_only=True))
