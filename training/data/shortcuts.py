@@ -321,7 +321,11 @@ def main(arguments: list[str] | None = None) -> int:
         known = (options.cache / "tracks" / "index.csv").is_file()
         return tables | (clip_tables(options.cache / "tracks") if known else {})
 
-    views = {"pairs": pairs, "files": lambda: file_tables(cache, options.data), "crops": lambda: crop_tables(cache)}
+    views: dict[str, Callable[[], dict[str, Table]]] = {
+        "pairs": pairs,
+        "files": lambda: file_tables(cache, options.data),
+        "crops": lambda: crop_tables(cache),
+    }
     results: list[Result] = []
     for view, build in views.items():
         results += [score(table, view, group) for group, table in build().items()]
