@@ -27,6 +27,8 @@ from training.pseudofakes import (
 Pixels = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
 
+CANDIDATES = 12
+"""Strangers of whom the likest gives its face: a forger looks for a face of that pose and light."""
 KINDS = ("blending_jitter", "identity_flicker", "mouth_out_of_step")
 
 
@@ -140,6 +142,18 @@ def mouth_out_of_step(
     return fakes
 
 
+def _likest(cache: TrackCache, index: int, others: npt.NDArray[np.int64]) -> int:
+    """The track whose middle frame looks most like that of ``index``, coarsely (16x16 pixels)."""
+
+    def coarse(item: int) -> npt.NDArray[np.float32]:
+        places = np.flatnonzero(cache.mask[item])
+        crop = np.asarray(cache.crops[item, places[len(places) // 2]])
+        return np.asarray(cv2.resize(crop, (16, 16), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+    own = coarse(index)
+    return int(min(others.tolist(), key=lambda other: float(np.abs(coarse(other) - own).mean())))
+
+
 def clip_fake(
     cache: TrackCache, index: int, others: npt.NDArray[np.int64], rng: np.random.Generator, kind: str | None = None
 ) -> tuple[Pixels, str]:
@@ -166,7 +180,7 @@ def clip_fake(
     if kind == "identity_flicker" and not len(strangers):
         kind = "blending_jitter"
     if kind == "identity_flicker":
-        other = int(rng.choice(strangers))
+        other = _likest(cache, index, rng.choice(strangers, min(CANDIDATES, len(strangers)), replace=False))
         giver = (np.asarray(cache.crops[other]), cache.landmarks[other], cache.mask[other])
         return identity_flicker(crops, points, mask, *giver, rng), kind
     if kind == "mouth_out_of_step":
