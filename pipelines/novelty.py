@@ -66,9 +66,9 @@ class Space:
     def distances(self, embeddings: NDArray[np.floating[Any]]) -> Floats:
         """Distance of each embedding [n, d] to its nearest centre, divided by the root of d; float64 [n]."""
         points = np.asarray(embeddings, dtype=np.float64)
-        apart = points[:, None] - self.centres[None]
-        along = apart @ self.basis
-        outside = np.maximum((apart**2).sum(axis=2) - (along**2).sum(axis=2), 0.0) / self.rest
+        along = (points @ self.basis)[:, None] - (self.centres @ self.basis)[None]
+        squares = (points**2).sum(axis=1)[:, None] - 2 * points @ self.centres.T + (self.centres**2).sum(axis=1)
+        outside = np.maximum(squares - (along**2).sum(axis=2), 0.0) / self.rest
         whole = (along**2 / self.variances).sum(axis=2) + outside
         return np.asarray(np.sqrt(whole.min(axis=1) / points.shape[1]))
 
