@@ -43,6 +43,23 @@ class Fit(BaseModel):
         return Fit.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+class FusedFit(BaseModel):
+    """What ``training.fuse`` writes: how calibrated members become the verdict's log-odds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: dict[str, float]
+    """Of each member's calibrated log-odds."""
+    bias: float
+    fit: Fit
+    """Of the fused log-odds; its own calibration is part of the weights and the bias already."""
+
+    @staticmethod
+    def read(path: Path) -> FusedFit:
+        """The fit in a file."""
+        return FusedFit.model_validate_json(path.read_text(encoding="utf-8"))
+
+
 def settings_of(checkpoint: Path) -> tuple[Settings, dict[str, Any]]:
     """The settings of a run and its progress (steps, minutes)."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)

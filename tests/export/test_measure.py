@@ -15,6 +15,7 @@ from pipelines.image.analyze import PhotoAnalyzer, analyze_image
 from pipelines.image.verdict import PhotoJudge
 from pipelines.onnx_infer import OnnxInfer
 from training.calibrate import Scores, fit
+from training.report import FusedFit
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -43,7 +44,8 @@ def calibration(tmp_path: Path) -> Path:
     labels = np.repeat([0, 1], 400)
     scores = Scores(rng.normal(labels * 2.0, 1.0), labels, np.repeat(["a", "b"], 400), "made up", None)
     path = tmp_path / "calibration.json"
-    path.write_text(fit(scores).model_dump_json())
+    fused = FusedFit(weights={"frame_cnn": 1.0}, bias=0.0, fit=fit(scores))
+    path.write_text(fused.model_dump_json())
     return path
 
 
@@ -54,7 +56,10 @@ def verdict_of(models: Path, name: str) -> tuple[Reason, ...]:
 
 
 def test_what_cannot_be_judged_is_counted_not_scored(models: Path, folder: Path) -> None:
-    rows = judge_folder(folder, ModelRepository(models))
+    judged = judge_folder(folder, ModelRepository(models))
+    assert {"image_verdict", "frame_cnn"} <= set(judged)
+    assert judged["frame_cnn"][0].probability != judged["frame_cnn"][2].probability
+    rows = judged["image_verdict"]
     assert [(row.fake, row.probability is None) for row in rows] == [(False, False), (False, True), (True, False)]
 
 
@@ -65,7 +70,9 @@ def test_records_are_written_together_and_the_fusion_fits_its_member(
     assert '"group":"nasa"' in capsys.readouterr().out
     repository = ModelRepository(models)
     member = repository.record("frame_cnn")
-    assert [(row.group, row.real, row.fake, row.unscored) for row in member.evaluation] == [("nasa", 2, 1, 1)]
+    verdict = repository.record("image_verdict")
+    for record in (member, verdict):
+        assert [(row.group, row.real, row.fake, row.unscored) for row in record.evaluation] == [("nasa", 2, 1, 1)]
     fusion = repository.record("image_verdict").fusion
     assert fusion is not None
     assert fusion.members == {"frame_cnn": repository.record_hash("frame_cnn")}
@@ -73,10 +80,6 @@ def test_records_are_written_together_and_the_fusion_fits_its_member(
 
 
 def test_a_member_with_another_record_is_noticed(models: Path, calibration: Path) -> None:
-    from training.report import Fit
-
-    fitted = Fit.read(calibration)
-    assert fitted is not None
-    write_fusion(ModelRepository(models), fitted)
+    write_fusion(ModelRepository(models), FusedFit.read(calibration))
     renew_record(ModelRepository(models), "frame_cnn", {"notes": ("changed afterwards",)})
     assert Reason.FUSION_MISMATCH in verdict_of(models, "astronaut.jpg")

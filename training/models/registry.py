@@ -70,6 +70,7 @@ NETWORKS: dict[str, Network] = {
     entry.name: entry
     for entry in (
         _crop("frame_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
+        _crop("detail_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
         _crop("mobile_cnn", "cnn", mobilenet_v2.pretrained, mobilenet_v2.MobileNetV2, 160),
         _crop("deepscan_cnn", "cnn", deepscan_cnn.DeepScanCnn, deepscan_cnn.DeepScanCnn, deepscan_cnn.SIZE),
         *(

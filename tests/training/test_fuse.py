@@ -1,0 +1,63 @@
+"""Fusing calibrated members on scores whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines.metrics import auc
+from training.calibrate import Scores, fit
+from training.fuse import fuse_members
+from training.report import Fit
+
+RNG = np.random.default_rng(2)
+LABELS = np.repeat([0, 1], 600)
+SOURCES = np.repeat(["real_a", "real_b", "fake_a", "fake_b"], 300)
+
+
+def member(strength: float) -> tuple[Scores, Fit]:
+    """A network of its own noise."""
+    scores = Scores(RNG.normal(LABELS * strength, 1.0), LABELS, SOURCES, "made up", None)
+    return scores, fit(scores)
+
+
+def fused_scores(members: dict[str, tuple[Scores, Fit]]) -> tuple[dict[str, float], np.ndarray]:  # type: ignore[type-arg]
+    found = fuse_members(members)
+    values = np.full(len(LABELS), found.bias)
+    for name, weight in found.weights.items():
+        scores, own = members[name]
+        values += weight * (own.calibration.slope * scores.logits + own.calibration.intercept)
+    return found.weights, values
+
+
+def test_two_members_of_independent_noise_are_better_than_either_and_stay_calibrated() -> None:
+    members = {"one": member(1.0), "two": member(0.8)}
+    weights, values = fused_scores(members)
+    assert set(weights) == {"one", "two"}
+    assert weights["one"] > weights["two"] > 0
+    assert auc(values, LABELS) > max(auc(scores.logits, LABELS) for scores, _ in members.values()) + 0.02
+    probabilities = 1 / (1 + np.exp(-values))
+    assert probabilities[LABELS == 1].mean() > 0.5 > probabilities[LABELS == 0].mean()
+    assert probabilities.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_member_that_adds_nothing_is_left_out() -> None:
+    weights, _ = fused_scores({"one": member(1.5), "noise": member(0.0)})
+    assert set(weights) == {"one"}
+
+
+def test_one_member_keeps_its_own_fit() -> None:
+    scores, own = member(1.0)
+    found = fuse_members({"alone": (scores, own)})
+    assert (found.weights, found.bias, found.fit) == ({"alone": 1.0}, 0.0, own)
+
+
+def test_members_that_scored_other_photos_are_refused() -> None:
+    scores, own = member(1.0)
+    other = replace(scores, sources=scores.sources[::-1])
+    with pytest.raises(ValueError, match="other photos"):
+        fuse_members({"one": (scores, own), "two": (other, own)})
+    with pytest.raises(ValueError, match="at least one"):
+        fuse_members({})

@@ -1,0 +1,147 @@
+"""Fuse calibrated networks into the image verdict: ``python -m training.fuse OUT.json frame_cnn=RUN detail_cnn=RUN``.
+
+Every run must have its ``calibration.json``. Members are weighed by logistic regression on held-out photos that none of
+them was trained on (``training.models.ensemble``), and one stays only where leaving it out lowers the mean AUC over
+the held-out kinds by more than 0.005; both differences are printed with a paired bootstrap interval. Thresholds, refits
+and the table of real scores are then those of the fused log-odds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.metrics import auc
+from training.calibrate import DRAWS, Floats, Ints, Scores, balanced_draw, fit, out_of_fold
+from training.data.cache import load_cache
+from training.models.ensemble import Ensemble, fit_ensemble
+from training.report import Fit, FusedFit, settings_of
+from training.train import keep_memory
+
+GAIN = 0.005
+"""A member stays where the mean AUC falls by more than this without it."""
+RESAMPLES = 200
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What leaving a member out costs in mean AUC over the kinds, with a 95 % interval over resampled photos."""
+
+    member: str
+    value: float
+    low: float
+    high: float
+
+
+def mean_kind_auc(values: Floats, labels: Ints, kinds: Sequence[Ints], reals: Ints) -> float:
+    """Mean over the kinds of fakes of the AUC against all reals; ``kinds`` and ``reals`` are positions."""
+    rows = [auc(values[np.append(kind, reals)], labels[np.append(kind, reals)]) for kind in kinds]
+    return float(np.mean(rows))
+
+
+def gains(log_odds: Floats, scores: Scores, names: tuple[str, ...], seed: int = 9) -> list[Gain]:
+    """The gain of each member over the ensemble of the others; all are fitted on the same photos."""
+    rng = np.random.default_rng(seed)
+    drawn = balanced_draw(scores.labels, scores.sources, DRAWS, rng)
+    everyone = fit_ensemble(log_odds[drawn], scores.labels[drawn], names).log_odds(log_odds)
+    kinds = [np.flatnonzero(scores.sources == name) for name in np.unique(scores.sources[scores.labels == 1])]
+    kinds = [kind for kind in kinds if len(kind) >= 5]
+    reals = np.flatnonzero(scores.labels == 0)
+    result = []
+    for place, name in enumerate(names):
+        rest = [other for other in range(len(names)) if other != place]
+        others = tuple(names[other] for other in rest)
+        without = fit_ensemble(log_odds[drawn][:, rest], scores.labels[drawn], others).log_odds(log_odds[:, rest])
+        differences = []
+        for _ in range(RESAMPLES):
+            some = [rng.choice(kind, len(kind)) for kind in kinds]
+            chosen = rng.choice(reals, len(reals))
+            differences.append(
+                mean_kind_auc(everyone, scores.labels, some, chosen)
+                - mean_kind_auc(without, scores.labels, some, chosen)
+            )
+        value = mean_kind_auc(everyone, scores.labels, kinds, reals) - mean_kind_auc(
+            without, scores.labels, kinds, reals
+        )
+        low, high = np.percentile(differences, [2.5, 97.5])
+        result.append(Gain(name, value, float(low), float(high)))
+    return result
+
+
+def fuse_members(members: Mapping[str, tuple[Scores, Fit]]) -> FusedFit:
+    """Weigh the members, drop those that add nothing, and fit what the verdict needs.
+
+    Args:
+        members: scores on the same photos, in the same order, and the calibration of each.
+
+    Raises:
+        ValueError: members scored different photos, or there is none.
+    """
+    if not members:
+        raise ValueError("a verdict needs at least one member")
+    names = tuple(sorted(members))
+    if len(names) == 1:
+        return FusedFit(weights={names[0]: 1.0}, bias=0.0, fit=members[names[0]][1])
+    first = members[names[0]][0]
+    for name in names[1:]:
+        if not np.array_equal(members[name][0].sources, first.sources):
+            raise ValueError(f"{name} scored other photos than {names[0]}")
+    log_odds = np.column_stack(
+        [
+            members[name][1].calibration.slope * members[name][0].logits + members[name][1].calibration.intercept
+            for name in names
+        ]
+    )
+    found = gains(log_odds, first, names)
+    for gain in found:
+        _LOG.info("without %s: mean AUC %+.4f (%+.4f to %+.4f)", gain.member, -gain.value, -gain.high, -gain.low)
+    weakest = min(found, key=lambda gain: gain.value)
+    if weakest.value <= GAIN:
+        _LOG.info("%s is left out of the verdict", weakest.member)
+        return fuse_members({name: value for name, value in members.items() if name != weakest.member})
+    drawn = balanced_draw(first.labels, first.sources, DRAWS, np.random.default_rng(5))
+    ensemble: Ensemble = fit_ensemble(log_odds[drawn], first.labels[drawn], names)
+    fitted = fit(replace(first, logits=ensemble.log_odds(log_odds)))
+    slope, intercept = fitted.calibration.slope, fitted.calibration.intercept
+    return FusedFit(
+        weights={name: float(slope * weight) for name, weight in zip(names, ensemble.weights, strict=True)},
+        bias=float(slope * ensemble.bias + intercept),
+        fit=fitted,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fuse runs and write the fit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("members", nargs="+", metavar="NAME=RUN")
+    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    keep_memory()
+    photos = load_cache(options.cache / "photos")
+    members = {}
+    for member in options.members:
+        name, _, folder = member.partition("=")
+        run = Path(folder)
+        calibration = Fit.read(run / "calibration.json")
+        if calibration is None:
+            parser.error(f"{run} has no calibration.json: python -m training.calibrate {run}")
+        members[name] = (out_of_fold(run, photos, settings_of(run / "last.pt")[0], None), calibration)
+    result = fuse_members(members)
+    options.out.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    _LOG.info("weights %s, bias %.3f", result.weights, result.bias)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
