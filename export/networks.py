@@ -42,7 +42,7 @@ def folded(model: nn.Module, example: tuple[Tensor, ...] | None = None) -> nn.Mo
             continue
         children = list(owner.named_children())
         for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):
-            if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and conv.out_channels == norm.num_features:
+            if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d and conv.out_channels == norm.num_features:
                 setattr(owner, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(owner, norm_name, nn.Identity())
     if example is not None:

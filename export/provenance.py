@@ -26,16 +26,14 @@ def told_of(checkpoint: Path, state: Mapping[str, Any], photos: PhotoCache | Non
     a list of :class:`cards.record.DataSource`) and ``result`` (JSON) beside ``settings`` into the checkpoint. Weights
     whose sources are not told are for research only.
     """
+    own = {"step", "spent", "settings"} <= set(state)  # of training.train
     if "trained_on" in state:
         sources = tuple(DataSource.model_validate(item) for item in json.loads(state["trained_on"]))
-    elif "network" not in state and photos is not None:
+    elif own and photos is not None:
         sources = data_sources(photos, checkpoint)
     else:
         sources = ()
-    if "network" not in state and {"step", "spent", "settings"} <= set(state):
-        training = run_settings(checkpoint)
-    else:
-        training = {**settings_in(state), **json.loads(state.get("result", "{}"))}
+    training = run_settings(checkpoint) if own else {**settings_in(state), **json.loads(state.get("result", "{}"))}
     return {"trained_on": sources, "training": without_paths(training), **licence_of(sources)}
 
 

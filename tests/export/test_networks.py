@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from cards import ModelRepository
-from export import onnx_export
+from cards.record import DataSource
+from export import onnx_export, provenance
 from export.generate import outdated
 from export.networks import INPUTS, example_arrays, folded, read_folded, served_form
 from export.onnx_export import check_outputs, export_model
@@ -26,6 +27,7 @@ from export.templates import add_card, card_text, model_name
 from pipelines.infer import Call, digest_hex
 from pipelines.onnx_infer import OnnxInfer
 from training.models.registry import NETWORKS, Network
+from training.train import Settings
 
 torch.set_num_threads(1)
 OUTPUTS = ("LOGIT", "EMBEDDING", "CAM", "RECORD")
@@ -223,3 +225,18 @@ def test_the_command_exports_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(onnx_export, "export_model", seen)
     assert onnx_export.main(["hybrid", "--checkpoint", "a.pt", "--models", "m", "--no-int8"]) == 0
     assert asked["arguments"] == ("hybrid", Path("a.pt"), Path("m"), Path(".cache"), 1, False)
+
+
+def test_a_run_of_training_train_tells_its_settings_and_the_photos_that_it_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a network's name in its checkpoint too: a record without sources would look like free weights of nobody."""
+    state: dict[str, Any] = {"network": "mobile_cnn", "step": 40, "spent": 120.0}
+    state["settings"] = json.dumps(asdict(Settings(network="mobile_cnn", start="/some/where/main1/last.pt")))
+    torch.save(state, tmp_path / "last.pt")
+    seen = DataSource(source="mebeauty", label="real", items=3, licence="free", commercial=True)
+    monkeypatch.setattr(provenance, "data_sources", lambda photos, checkpoint: (seen,))
+    told = provenance.told_of(tmp_path / "last.pt", state, photos=object())  # type: ignore[arg-type]
+    assert told["trained_on"] == (seen,)
+    assert told["commercial"] is True
+    assert (told["training"]["steps"], told["training"]["start"]) == (40, "main1")
