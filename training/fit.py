@@ -138,8 +138,8 @@ def fit(
         parts=module.parts,
     )
     if trainer.is_global_zero:
-        more = {"size": network.size, "result": json.dumps({**asdict(result), "model": MODEL}), **(told or {})}
-        save_model(run / MODEL, network.name, module.kept, settings, more)
+        more = {"result": json.dumps({**asdict(result), "model": MODEL}), **(told or {})}
+        save_model(run / MODEL, network, module.kept, settings, more)
     return result
 
 
@@ -168,11 +168,17 @@ def plan(network: Network, data: TrainingData, settings: FitSettings, run: Path)
     )
 
 
-def save_model(path: Path, name: str, network: nn.Module, settings: FitSettings, more: Mapping[str, Any]) -> None:
-    """Write ``model.pt`` whole: ``state`` (weights), ``network`` (its name), ``settings`` (JSON), and more."""
+def save_model(
+    path: Path, entry: Network, network: nn.Module, settings: FitSettings, more: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``model.pt`` whole: ``state`` (weights), ``network`` (its name), ``settings`` (JSON), and more.
+
+    The settings also tell ``size``, the side of the crops (or the width of the embeddings), for the card.
+    """
     state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
     partial = path.with_suffix(".partial")
-    content = {"state": state, "network": name, "settings": settings.to_json(), **more}
+    told = json.dumps({**asdict(settings), "size": entry.size})
+    content = {"state": state, "network": entry.name, "settings": told, **(more or {})}
     torch.save(content, partial)
     partial.replace(path)
 

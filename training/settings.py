@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -77,10 +76,6 @@ class FitSettings:
     def step_items(self) -> int:
         """Items in one step of the optimiser."""
         return self.batch_size * self.accumulate
-
-    def to_json(self) -> str:
-        """As it stands in a checkpoint."""
-        return json.dumps(asdict(self))
 
     @staticmethod
     def from_mapping(told: dict[str, Any]) -> FitSettings:

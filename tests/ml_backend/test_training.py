@@ -1,0 +1,163 @@
+"""``train_all``: the founding configuration, what is skipped and why, and a repository that the engine loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cards import ModelRepository
+from deepscan_client.codes import Reason
+from deepscan_client.errors import InstallationError, RequestError
+from export import generate
+from ml_backend import DeepfakeDetectionTrainer, DeepfakeInferenceEngine
+from ml_backend.train_command import main
+from ml_backend.training import LATER
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+FOUNDING = json.loads(
+    """
+{
+  "batch_size": 32,
+  "epochs": 100,
+  "learning_rate": 0.0001,
+  "input_shape": [256, 256, 3],
+  "models_to_train": ["cnn", "rnn", "autoencoder", "hybrid", "audio"],
+  "validation_split": 0.2,
+  "target_accuracy": 0.99,
+  "early_stopping_patience": 15,
+  "use_augmentation": true,
+  "use_class_weights": true
+}
+"""
+)
+
+
+@pytest.fixture
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twelve photos of one face in the founding layout, fakes blurred, and two recordings; ``val`` as well."""
+    photo = cv2.imread(str(SAMPLES / "astronaut.jpg"))
+    rng = np.random.default_rng(0)
+    for word in ("real", "fake"):
+        for part, count in (("train", 4), ("val", 2)):
+            folder = tmp_path / "data" / word / part
+            folder.mkdir(parents=True)
+            for number in range(count):
+                shown = np.clip(photo * rng.uniform(0.7, 1.2), 0, 255).astype(np.uint8)
+                if word == "fake":
+                    shown = np.asarray(cv2.GaussianBlur(shown, (0, 0), 3), np.uint8)
+                cv2.imwrite(str(folder / f"{number}.jpg"), shown)
+        sound = tmp_path / "data" / f"{word}_audio" / "train"
+        sound.mkdir(parents=True)
+        (sound / "a.wav").write_bytes(b"RIFF")
+    return tmp_path / "data"
+
+
+def trainer(tmp_path: Path, **config: Any) -> DeepfakeDetectionTrainer:
+    return DeepfakeDetectionTrainer(
+        {"output_dir": str(tmp_path / "models"), "input_shape": [64, 64, 3], "epochs": 1, **config}
+    )
+
+
+def test_the_default_configuration_is_the_founding_documents() -> None:
+    config = DeepfakeDetectionTrainer().config
+    assert {name: config[name] for name in FOUNDING} == FOUNDING
+    assert config["output_dir"] == "./trained_models"
+    other = DeepfakeDetectionTrainer()
+    other.config["models_to_train"].append("more")
+    assert DeepfakeDetectionTrainer().config["models_to_train"] == FOUNDING["models_to_train"]
+
+
+@pytest.mark.slow
+def test_what_is_trained_is_what_the_engine_judges_with(
+    data: Path, tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = trainer(tmp_path, models_to_train=["cnn", "rnn", "hybrid", "audio"])
+    results = made.train_all(data)
+    row = results["cnn"]
+    assert row["network"] == "deepscan_cnn"
+    assert {"accuracy", "precision", "recall", "f1", "auc", "eer", "target_met", "seconds"} <= set(row)
+    assert row["items"] == {"train": 8, "validation": 4}
+    assert results["rnn"] == results["hybrid"] == {"skipped": "the data holds no clips"}
+    assert results["audio"] == {"skipped": LATER}
+    json.dumps(results)
+
+    repository = ModelRepository(tmp_path / "models")
+    assert generate.outdated(repository) == []
+    for name in repository.names():
+        if repository.versions(name) and repository.has_record(name):
+            repository.verify(name)
+    record = repository.record("deepscan_cnn")
+    assert sum(source.items for source in record.trained_on) == 8
+    assert record.commercial is False
+    assert repository.card("deepscan_cnn").preprocessing.size == 64  # type: ignore[union-attr]
+    assert repository.card("image_faces").calls == ("face_detector", "deepscan_cnn")
+    with DeepfakeInferenceEngine(model_dir=tmp_path / "models") as engine:
+        verdict = engine.predict_image(SAMPLES / "astronaut.jpg", heatmaps=True)
+    assert Reason.FUSION_MISMATCH not in verdict.reasons
+    assert Reason.UNCALIBRATED not in verdict.reasons
+    assert [item.name for item in verdict.evidence] == ["deepscan_cnn"]
+    assert {model.name for model in verdict.models} >= {"deepscan_cnn", "image_verdict"}
+    # The founding document's second block finds it by its default name.
+    shutil.move(tmp_path / "models", tmp_path / "trained_models")
+    with DeepfakeInferenceEngine(model_dir="./trained_models") as engine:
+        assert engine.notes == ()
+
+
+def test_a_dry_run_names_items_and_time_and_writes_nothing(
+    data: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(data), "--family", "cnn", "rnn", "--dry-run", "--json", "--output", str(tmp_path / "models")]
+    assert main([*command, "--epochs", "3", "--batch-size", "4"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (plan,) = told["cnn"]
+    assert (plan["train_items"], plan["val_items"], plan["epochs"]) == (8, 4, 3)
+    assert plan["seconds_per_step"] > 0
+    assert told["rnn"] == {"skipped": "the data holds no real or fake clips"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"input_shape": [256, 200, 3]}, "input_shape"),
+        ({"models_to_train": ["cnn", "gan"]}, "gan"),
+        ({"validation_split": 1.5}, "validation_split"),
+        ({"epochs": 0}, "epochs"),
+        ({"epoch": 3}, "unknown epoch"),
+    ],
+)
+def test_a_wrong_configuration_is_named_before_anything_is_done(
+    tmp_path: Path, data: Path, wrong: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(RequestError, match=named):
+        trainer(tmp_path, **wrong).train_all(data)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_folder_that_is_no_repository_is_not_replaced(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InstallationError, match="not a model repository"):
+        trainer(tmp_path).train_all(data)
+    assert (tmp_path / "models" / "thesis.txt").read_text() == "years of work"
+
+
+def test_permissive_licences_leave_out_what_is_not_marked(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(RequestError, match="commercial"):
+        DeepfakeDetectionTrainer({"output_dir": str(tmp_path / "models")}, licences="permissive").train_all(data)
