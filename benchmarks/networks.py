@@ -29,7 +29,7 @@ def macs(model: nn.Module, entry: Network) -> int:
     # oneDNN's fused recurrent layer is one operator that the counter does not know; without it, its products are seen.
     with torch.backends.mkldnn.flags(enabled=False), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(*entry.example(1))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def forward_ms(model: nn.Module, entry: Network, rounds: int) -> float:

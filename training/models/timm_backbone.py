@@ -31,11 +31,13 @@ def import_timm() -> Any:
     """
     if importlib.util.find_spec("timm") is None:
         raise InstallationError("timm is not installed", code=ErrorCode.MODEL_MISSING, remedy=REMEDY)
-    if not _SHIM and not hasattr(torch.ops.torchvision, "nms"):
+    if not _SHIM:
         library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-        library.define(  # type: ignore[no-untyped-call]
-            "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+        for operator in ("nms", "qnms"):  # what torchvision names at import without asking whether it is there
+            if not hasattr(torch.ops.torchvision, operator):
+                library.define(  # type: ignore[no-untyped-call]
+                    f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                )
         _SHIM.append(library)  # an operator lives as long as its library
     try:
         import timm
@@ -75,8 +77,11 @@ class TimmBackbone(nn.Module):
             ) from error
         told = self.backbone.pretrained_cfg
         self.entry = Affine(tuple(told["mean"]), tuple(told["std"]))
-        with torch.no_grad():
-            final = self.backbone.eval().forward_features(torch.zeros(1, 3, SIZE, SIZE))
+        try:
+            with torch.no_grad():
+                final = self.backbone.eval().forward_features(torch.zeros(1, 3, SIZE, SIZE))
+        except AssertionError as error:  # of backbones with one size of their own
+            raise ValueError(f"{name} does not take {SIZE} px, so it ends in no map of cells: {error}") from error
         self.features = int(self.backbone.num_features)
         if final.ndim != 4 or final.shape[1] != self.features:
             raise ValueError(f"{name} ends in a tensor of shape {tuple(final.shape)}, a map [n, c, h, w] is needed")
