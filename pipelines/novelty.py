@@ -1,8 +1,9 @@
 """How far a face's embedding lies from those of training faces.
 
-The Mahalanobis distance to the nearest class mean under one shared covariance (Lee et al., 2018). Classes are the
-training sources. The covariance is shrunk as probabilistic principal components (Tipping & Bishop, 1999): the leading
-directions keep their variances, all others share one, which keeps the parameters small and the inverse sound.
+The Mahalanobis distance to the nearest class mean under one shared covariance (Lee et al., 2018), between profiles of
+embeddings (:func:`profile`). Classes are the training sources. The covariance is shrunk as probabilistic principal
+components (Tipping & Bishop, 1999): the leading directions keep their variances, all others share one, which keeps the
+parameters small and the inverse sound.
 """
 
 from __future__ import annotations
@@ -101,6 +102,16 @@ class Space:
             ) from error
 
 
+def profile(embeddings: NDArray[np.floating[Any]]) -> Floats:
+    """Embeddings [n, d] as unit vectors of the square roots of their (positive) features, as Hellinger compares them.
+
+    How strongly features answer says little: noise answers weakly and would lie near every mean. Which features answer
+    tells noise from a face.
+    """
+    roots = np.sqrt(np.maximum(np.asarray(embeddings, dtype=np.float64), 0.0))
+    return np.asarray(roots / np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), 1e-9))
+
+
 class NoveltyBook:
     """The spaces of one network's versions, found by the weights that ran.
 
@@ -133,4 +144,4 @@ class NoveltyBook:
         if found is None:
             return None
         space, novelty = found
-        return space.distances(answer["EMBEDDING"]) / novelty.threshold
+        return space.distances(profile(answer["EMBEDDING"])) / novelty.threshold

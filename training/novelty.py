@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from cards.record import Novelty
-from pipelines.novelty import FILE, Space
+from pipelines.novelty import FILE, Space, profile
 from training.calibrate import averaged
 from training.data.cache import PhotoCache, load_cache
 from training.data.sources import WATCHED
@@ -33,13 +33,13 @@ _LOG = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
-def embeddings_of(model: nn.Module, crops: npt.NDArray[np.uint8], batch: int = 32) -> npt.NDArray[np.float32]:
-    """Embeddings of crops uint8 [n, s, s, 3], float32 [n, d]."""
+def profiles_of(model: nn.Module, crops: npt.NDArray[np.uint8], batch: int = 32) -> npt.NDArray[np.float64]:
+    """Profiles of the embeddings of crops uint8 [n, s, s, 3], float64 [n, d]."""
     parts = [
         model(normalised(torch.from_numpy(crops[start : start + batch]).permute(0, 3, 1, 2))).embedding.numpy()
         for start in range(0, len(crops), batch)
     ]
-    return np.concatenate(parts)
+    return profile(np.concatenate(parts))
 
 
 def limits(distances: npt.NDArray[np.float64], quantile: float = QUANTILE) -> tuple[float, float]:
@@ -67,16 +67,16 @@ def fit(
     some = np.concatenate(
         [rng.permutation(np.flatnonzero(seen & (classes == c)))[:MOST] for c in np.unique(classes[seen])]
     )
-    space = Space.fit(embeddings_of(model, crops_of(cache, some, size, margin)), classes[some])
+    space = Space.fit(profiles_of(model, crops_of(cache, some, size, margin)), classes[some])
     watched = np.isin(np.array([row.source for row in cache.rows]), WATCHED)
     held_out = np.flatnonzero(held_out_photos(cache) & ~watched)
-    distances = space.distances(embeddings_of(model, crops_of(cache, held_out, size, margin)))
+    distances = space.distances(profiles_of(model, crops_of(cache, held_out, size, margin)))
     threshold, far = limits(distances)
     shares = {}
     for name in WATCHED:
         items = np.flatnonzero(np.array([row.source == name for row in cache.rows]))
         if len(items):
-            apart = space.distances(embeddings_of(model, crops_of(cache, items, size, margin)))
+            apart = space.distances(profiles_of(model, crops_of(cache, items, size, margin)))
             shares[name] = float((apart > threshold).mean())
     return (
         space,

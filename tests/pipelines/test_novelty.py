@@ -16,7 +16,7 @@ from deepscan_client.errors import InstallationError
 from deepscan_client.verdict import Verdict
 from export.novelty import install
 from pipelines.assessment.local import LocalJudge
-from pipelines.novelty import FILE, Space
+from pipelines.novelty import FILE, Space, profile
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -67,6 +67,18 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
         Space.read(tmp_path / FILE)
 
 
+def test_noise_that_answers_weakly_is_strange_by_its_profile_alone() -> None:
+    rng = np.random.default_rng(4)
+    strength = rng.uniform(0.5, 2.0, (600, 1))  # faces differ in how strongly features answer
+    faces = np.abs(rng.normal(np.r_[np.full(20, 2.0), np.zeros(60)], 0.4, (600, 80))) * strength
+    noise = np.abs(rng.normal(0.0, 0.3, (50, 80)))
+    space = Space.fit(profile(faces[:400]), np.zeros(400, dtype=np.int64), 8)
+    limit = np.quantile(space.distances(profile(faces[400:])), 0.99)
+    assert (space.distances(profile(noise)) > limit).all()
+    plain = Space.fit(faces[:400], np.zeros(400, dtype=np.int64), 8)
+    assert (plain.distances(noise) < np.quantile(plain.distances(faces[400:]), 0.99)).all()
+
+
 def test_a_record_whose_file_has_no_hash_is_refused() -> None:
     told = json.loads((ModelRepository().folder("frame_cnn") / "record.json").read_text(encoding="utf-8"))
     told["novelty"] = {
@@ -89,7 +101,7 @@ def verdict_with(tmp_path: Path, threshold: float, far: float) -> Verdict:
     run = tmp_path / "run"
     run.mkdir()
     rng = np.random.default_rng(0)
-    Space.fit(rng.normal(0, 1, (300, 1280)), rng.integers(0, 2, 300)).write(run / FILE)
+    Space.fit(profile(rng.random((300, 1280))), rng.integers(0, 2, 300)).write(run / FILE)
     limits = {"threshold": threshold, "abstain_above": far, "quantile": 0.99, "items": 300, "fitted_on": "noise"}
     (run / "novelty.json").write_text(json.dumps({"file": FILE, **limits}), encoding="utf-8")
     repository = ModelRepository(root)
