@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -30,7 +30,7 @@ from training.families import (
 )
 from training.models.registry import Network
 from training.partition import TooLittleDataError
-from training.settings import FitSettings
+from training.settings import FitSettings, Precision
 
 #: The founding document's default configuration, and where the result goes.
 DEFAULT_CONFIG: dict[str, Any] = {
@@ -109,10 +109,11 @@ class DeepfakeDetectionTrainer:
         trained: dict[str, list[Trained]] = {}
         for family in (each for each in families if each in prepared):
             minutes = limit * SHARES[family] if limit else 0.0
-            trained[family] = [
-                train_network(entry, prepared[family], settings, self._run(entry.name), minutes)
-                for entry in self._networks(family)
-            ]
+            for entry in self._networks(family):
+                made = train_network(entry, prepared[family], settings, self._run(entry.name), minutes)
+                trained.setdefault(family, []).append(made)
+                # What the first network measured holds for the machine: timing each again would cost minutes.
+                settings = replace(settings, precision=cast(Precision, made.result.precision))
         results: dict[str, Any] = {}
         for family in families:
             results[family] = self._result(trained[family]) if family in trained else {"skipped": skipped[family]}

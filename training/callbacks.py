@@ -31,6 +31,9 @@ class Bar(ProgressBar):
         self._began = 0.0
         self._first = 0
 
+    def disable(self) -> None:
+        """Lightning calls it on all processes but the first, which then draw nothing."""
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began, self._first = time.monotonic(), trainer.global_step
         console = Console(stderr=True)

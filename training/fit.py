@@ -262,7 +262,7 @@ def _settled(network: Network, data: TrainingData, settings: FitSettings, run: P
         return settings
     if settings.precision == "auto":
         settings = replace(settings, precision=_faster(network, data, settings))
-    if write:
+    if write and os.environ.get("RANK", "0") == "0":
         text = json.dumps({"network": network.name, **asdict(settings)}, indent=1)
         told.write_text(text + "\n", encoding="utf-8")
     return settings
@@ -275,6 +275,8 @@ def _faster(network: Network, data: TrainingData, settings: FitSettings) -> Prec
     """
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    if "WORLD_SIZE" in os.environ:
+        return "32-true"  # every process must choose alike
     times: dict[Precision, float] = {}
     for precision in ("32-true", "bf16-mixed"):
         trial = replace(settings, precision=precision)

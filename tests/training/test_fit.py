@@ -145,6 +145,32 @@ def test_a_run_that_was_killed_twice_ends_with_the_weights_of_one_that_was_not(t
         torch.testing.assert_close(last[1]["state_dict"][name], value, rtol=0, atol=1e-6)
 
 
+PROCESSES = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import test_fit as subject
+result = subject.fit(subject.TINY, subject.data(), subject.SETTINGS, Path({run!r}))
+rank = os.environ["RANK"]
+subject.torch.save({{"steps": result.steps, "metrics": result.metrics}}, Path({run!r}) / f"told{{rank}}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_train_one_network(tmp_path: Path) -> None:
+    script, run = tmp_path / "script.py", tmp_path / "run"
+    script.write_text(PROCESSES.format(here=str(Path(__file__).parent), run=str(run)))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (torch.load(run / f"told{rank}.pt", weights_only=True) for rank in (0, 1))
+    # Sixty items in batches of 2 x 8: half the steps of one process, and one set of measures.
+    assert first == second
+    assert first["steps"] == 4 * 4
+    assert weights(run / "model.pt")["conv.weight"].isfinite().all()
+
+
 def test_a_run_of_other_settings_is_not_resumed_in_silence(tmp_path: Path) -> None:
     fit(TINY, data(), replace(SETTINGS, epochs=1), tmp_path)
     other = replace(SETTINGS, epochs=1, learning_rate=1e-3)
