@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         DeepScanError: the data, an option or the output folder is wrong.
     """
     options = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for room in ("training", "export", "ml_backend"):
+        logging.getLogger(room).setLevel(logging.INFO)
     asked = {
         "models_to_train": options.family,
         "output_dir": options.output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -174,6 +175,7 @@ class DeepfakeDetectionTrainer:
                 use_class_weights=bool(self.config["use_class_weights"]),
                 use_augmentation=bool(self.config["use_augmentation"]),
                 seed=int(self.config["seed"]),
+                threads=_free_cores(),
             )
         except (TypeError, ValueError) as error:
             raise RequestError(f"config: {error}", remedy="see ml_backend.training.DEFAULT_CONFIG") from error
@@ -269,6 +271,16 @@ class DeepfakeDetectionTrainer:
             "precision_of_training": result.precision,
             "seconds": trained.seconds,
         }
+
+
+def _free_cores() -> int:
+    """Cores that nothing else uses now, at least 1: threads that wait for a busy core make a step many times slower.
+
+    The number stands in the record; another one changes the last bits of the weights.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, round(cores - busy))
 
 
 def _of(family: str, missing: set[int]) -> str:
