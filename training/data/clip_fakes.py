@@ -47,6 +47,7 @@ def blending_jitter(crops: Pixels, landmarks: Points, mask: npt.NDArray[np.uint8
     shift, turn, zoom = rng.normal(0, 0.012, 2) * side, float(rng.normal(0, 1.5)), float(np.exp(rng.normal(0, 0.02)))
     tremble = float(rng.uniform(0.004, 0.012)) * side
     strength = float(rng.uniform(0.6, 1.0))
+    crisp = float(rng.uniform(0.2, 1.2))  # resampling softens; without this, softness alone would name the fake
     fakes = crops.copy()
     for place in np.flatnonzero(mask):
         crop, points = crops[place], landmarks[place]
@@ -55,7 +56,9 @@ def blending_jitter(crops: Pixels, landmarks: Points, mask: npt.NDArray[np.uint8
         angle = turn + float(rng.normal(0, 0.8))
         matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle, zoom), np.float64)
         matrix[:, 2] += shift + rng.normal(0, tremble, 2)
-        moved = cv2.warpAffine(over, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.warpAffine(over, matrix, (side, side), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+        soft = cv2.GaussianBlur(moved, (0, 0), 0.8)
+        moved = cv2.addWeighted(moved, 1 + crisp, soft, -crisp, 0)
         here = mask_in_photo(shape, points, side, side) * np.float32(np.clip(strength + rng.normal(0, 0.12), 0.3, 1))
         fakes[place] = blend(np.asarray(moved, dtype=np.uint8), crop, here)
     return fakes
