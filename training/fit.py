@@ -255,7 +255,7 @@ def _settled(network: Network, data: TrainingData, settings: FitSettings, run: P
         before = json.loads(told.read_text(encoding="utf-8"))
         if before.pop("network") != network.name:
             raise ValueError(f"{run} holds a run of another network: choose another folder")
-        settings = replace(settings, precision=before["precision"]) if settings.precision == "auto" else settings
+        settings = replace(settings, precision=before["precision"])  # what was chosen then holds
         now = asdict(settings)
         if other := [name for name in now if name not in _FREE and now[name] != before.get(name)]:
             raise ValueError(f"{run} holds a run with another {', '.join(other)}: take its settings or another folder")
