@@ -9,26 +9,25 @@ and spread on photos that neither has seen. Nothing here touches ``dev/``.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from cards.record import Calibration, OperatingPoint
 from pipelines.metrics import auc, ece, platt, threshold_at_fpr
-from training.data.cache import PhotoCache, load_cache
+from training.data.cache import load_cache
+from training.data.pairs import Reconstructions
 from training.data.sources import WATCHED
-from training.models.registry import read_checkpoint
+from training.memory import keep_memory
 from training.report import Fit, settings_of
-from training.train import Settings, barred_photos, crops_of, held_out_photos, keep_memory, logits_of, train_run
+from training.scores import Floats, Ints, Scores, out_of_fold, read_folds
+from training.train import Settings, train_run
 
-FOLDS = Path(__file__).with_name("folds.json")
 TARGETS = {"fpr_1": 0.01, "fpr_5": 0.05, "fpr_10": 0.10}
 DEFAULT_POINT = "fpr_5"
 DRAWS = 20_000
@@ -36,25 +35,6 @@ REFITS = 100
 FOLD_SIZE = 128
 QUANTILES = 201
 _LOG = logging.getLogger(__name__)
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Logits on the final model's scale of photos that their model had not seen."""
-
-    logits: Floats
-    labels: Ints
-    sources: npt.NDArray[np.str_]
-    fitted_on: str
-    shift: float | None
-
-
-def read_folds() -> list[tuple[str, tuple[str, ...]]]:
-    """Name and left-out sources (``fake/<name>``, ``real/<name>``) of each fold."""
-    return [(fold["name"], tuple(fold["sources"])) for fold in json.loads(FOLDS.read_text(encoding="utf-8"))]
 
 
 def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> None:
@@ -72,52 +52,6 @@ def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> 
             average=0.99,  # a short run: its average must not remember the beginning
         )
         train_run(runs / name, fold, cache, evaluate_every=minutes)
-
-
-def averaged(checkpoint: Path) -> nn.Module:
-    """The averaged weights of a run, ready to score."""
-    return read_checkpoint(checkpoint)[1]
-
-
-def to_scale(values: Floats, own: Floats, final: Floats) -> Floats:
-    """Values of a fold model on the final model's scale, by mean and spread of both on common photos."""
-    return np.asarray((values - own.mean()) * (final.std() / max(float(own.std()), 1e-6)) + final.mean())
-
-
-def out_of_fold(run: Path, cache: PhotoCache, settings: Settings, folds: Path | None) -> Scores:
-    """Score every photo by a model that has not seen its kind.
-
-    Args:
-        folds: folder of the fold models; without it the held-out photos alone are scored, by the final model.
-    """
-    labels = np.array([row.label for row in cache.rows])
-    sources = np.array([row.source for row in cache.rows])
-    watching = held_out_photos(cache, settings.held_out)
-    common = np.flatnonzero(watching)
-    final = logits_of(averaged(run / "last.pt"), crops_of(cache, common, settings.size, settings.margin)).astype(float)
-    if folds is None:
-        text = (
-            f"{len(common)} held-out photos, scored by the final model: no near-duplicate or clip of theirs was "
-            f"trained on; half of the fakes are of kinds that no run saw ({', '.join(WATCHED)})"
-        )
-        return Scores(final, labels[common], sources[common], text, None)
-    parts: list[tuple[Floats, Ints]] = []
-    for name, barred in read_folds():
-        path = folds / name / "last.pt"
-        model, told = averaged(path), settings_of(path)[0]
-        left_out = barred_photos(cache, barred)
-        unseen = common[~left_out[common]]
-        own = logits_of(model, crops_of(cache, unseen, told.size, told.margin)).astype(float)
-        items = np.flatnonzero(left_out)
-        scored = logits_of(model, crops_of(cache, items, told.size, told.margin)).astype(float)
-        parts.append((to_scale(scored, own, final[~left_out[common]]), items))
-        _LOG.info("%s: AUC %.3f on its %d left-out photos", name, auc(scored, labels[items]), len(items))
-    logits, items = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    by_item = dict(zip(items.tolist(), logits.tolist(), strict=True))
-    reals = [(place, item) for place, item in enumerate(common) if labels[item] == 0 and int(item) in by_item]
-    shift = float(np.mean([final[place] - by_item[int(item)] for place, item in reals]))
-    text = f"{len(items)} photos, each by one of {len(parts)} fold models that never saw its family of generators"
-    return Scores(logits, labels[items], sources[items], text, shift)
 
 
 def balanced_draw(labels: Ints, sources: npt.NDArray[np.str_], draws: int, rng: np.random.Generator) -> Ints:
@@ -219,7 +153,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.folds_only:
         return 0
     folds = None if options.held_out else options.folds
-    result = fit(out_of_fold(options.run, load_cache(options.cache / "photos"), settings, folds))
+    rebuilt = Reconstructions(options.cache / "recon")
+    result = fit(out_of_fold(options.run, load_cache(options.cache / "photos"), settings, folds, rebuilt))
     target = options.run / "calibration.json"
     target.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _LOG.info("%s", result.model_dump_json(indent=1, exclude={"refits", "real_quantiles"}))

@@ -19,11 +19,13 @@ import numpy as np
 import torch
 
 from pipelines.metrics import auc
-from training.calibrate import DRAWS, Floats, Ints, Scores, balanced_draw, fit, out_of_fold
+from training.calibrate import DRAWS, balanced_draw, fit
 from training.data.cache import load_cache
+from training.data.pairs import Reconstructions
+from training.memory import keep_memory
 from training.models.ensemble import Ensemble, fit_ensemble
 from training.report import Fit, FusedFit, settings_of
-from training.train import keep_memory
+from training.scores import Floats, Ints, Scores, out_of_fold
 
 GAIN = 0.005
 """A member stays where the mean AUC falls by more than this without it."""
@@ -129,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     keep_memory()
     photos = load_cache(options.cache / "photos")
+    rebuilt = Reconstructions(options.cache / "recon")
     members = {}
     for member in options.members:
         name, _, folder = member.partition("=")
@@ -136,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         calibration = Fit.read(run / "calibration.json")
         if calibration is None:
             parser.error(f"{run} has no calibration.json: python -m training.calibrate {run}")
-        members[name] = (out_of_fold(run, photos, settings_of(run / "last.pt")[0], None), calibration)
+        members[name] = (out_of_fold(run, photos, settings_of(run / "last.pt")[0], None, rebuilt), calibration)
     result = fuse_members(members)
     options.out.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _LOG.info("weights %s, bias %.3f", result.weights, result.bias)

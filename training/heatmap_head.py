@@ -25,13 +25,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from pipelines.image.align import align_faces
 from training.augment import recode
-from training.calibrate import averaged
 from training.data.cache import PhotoCache, load_cache
 from training.evaluation.masked import blended_with, draw_mask, mask_in_crop, training_kind
+from training.memory import keep_memory
 from training.models.efficientnet_lite import EfficientNetLite0
 from training.models.localising import FILE, LocalisingEfficientNetLite0, with_map_head
 from training.report import settings_of
-from training.train import keep_memory, normalised, save_state, training_photos
+from training.scores import averaged
+from training.train import normalised, save_state, training_photos
 
 BATCH = 24
 RATE = 2e-3

@@ -19,11 +19,12 @@ from torch import nn
 
 from cards.record import Novelty
 from pipelines.novelty import FILE, Space, profile
-from training.calibrate import averaged
 from training.data.cache import PhotoCache, load_cache
 from training.data.sources import WATCHED
+from training.memory import keep_memory
 from training.report import settings_of
-from training.train import crops_of, held_out_photos, keep_memory, normalised, training_photos
+from training.scores import averaged
+from training.train import crops_of, held_out_photos, normalised, training_photos
 
 QUANTILE = 0.99
 #: Photos of one source at most: large sources would own the covariance.

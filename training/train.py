@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import ctypes
 import json
 import logging
 import math
@@ -34,6 +33,7 @@ from training.data.cache import PhotoCache, load_cache
 from training.data.pairs import Mixture, PairBatches, Reconstructions
 from training.data.sources import PAIRS, WATCHED
 from training.data.style import FILE
+from training.memory import keep_memory
 from training.models.efficientnet_lite import parameter_groups
 from training.models.output import MEAN, STD
 from training.models.registry import network
@@ -84,16 +84,6 @@ class Settings:
     loaders: int = 1
 
 
-def keep_memory() -> None:
-    """Ask glibc to keep freed memory: without it each large tensor costs page faults (a third of a step on a CPU)."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:  # another C library: slower, not wrong
-        return
-    libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for each large block
-    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
 def held_out_clusters(clusters: npt.NDArray[np.int32], share: float, seed: int = 20) -> npt.NDArray[np.bool_]:
     """Mask of the photos whose cluster is held out; the same for every run."""
     drawn = np.random.default_rng(seed).random(int(clusters.max(initial=-1)) + 1)
@@ -113,8 +103,10 @@ def barred_photos(cache: PhotoCache, without: Sequence[str]) -> npt.NDArray[np.b
 
 
 def training_photos(cache: PhotoCache, settings: Settings) -> npt.NDArray[np.bool_]:
-    """Mask of the photos that a run is trained on."""
-    return ~held_out_photos(cache, settings.held_out) & ~barred_photos(cache, settings.without)
+    """Mask of the photos that a run is trained on: no near-duplicate and no clip of a barred photo is among them."""
+    barred = barred_photos(cache, settings.without)
+    related = np.isin(cache.clusters, cache.clusters[barred])
+    return ~held_out_photos(cache, settings.held_out) & ~related
 
 
 def normalised(crops: Tensor) -> Tensor:

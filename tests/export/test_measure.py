@@ -14,8 +14,9 @@ from export.measure import judge_folder, main, renew_record, write_fusion
 from pipelines.image.analyze import PhotoAnalyzer, analyze_image
 from pipelines.image.verdict import PhotoJudge
 from pipelines.onnx_infer import OnnxInfer
-from training.calibrate import Scores, fit
+from training.calibrate import fit
 from training.report import FusedFit
+from training.scores import Scores
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 

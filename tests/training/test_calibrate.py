@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.calibrate import Scores, balanced_draw, fit, read_folds, resampled_kinds, to_scale
+from training.calibrate import balanced_draw, fit, resampled_kinds
 from training.data.sources import PAIRS
 from training.report import Fit
+from training.scores import Scores, read_folds, to_scale
 
 
 def made_up(slope: float = 0.5, seed: int = 0) -> Scores:

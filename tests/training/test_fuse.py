@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pipelines.metrics import auc
-from training.calibrate import Scores, fit
+from training.calibrate import fit
 from training.fuse import fuse_members
 from training.report import Fit
+from training.scores import Scores
 
 RNG = np.random.default_rng(2)
 LABELS = np.repeat([0, 1], 600)
