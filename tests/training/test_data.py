@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,11 @@ def test_splits_keep_clusters_whole_and_bar_sources(cache: PhotoCache) -> None:
     assert 0.05 < held.mean() < 0.15
     assert all(len(set(held[clusters == c].tolist())) == 1 for c in range(500))
     assert barred_photos(cache, ["fake/stylegan3"]).tolist() == [False] * 4 + [True] * 4
-    seen = training_photos(cache, Settings(held_out=0.0, without=("real/ffhq_a",)))
-    assert seen.tolist() == [False] * 4 + [True] * 4
+    settings = Settings(held_out=0.0, without=("real/ffhq_a",))
+    apart = replace(cache, clusters=np.arange(8, dtype=np.int32))
+    assert training_photos(apart, settings).tolist() == [False] * 4 + [True] * 4
+    related = replace(cache, clusters=np.array([0, 1, 2, 3, 4, 5, 6, 0], dtype=np.int32))
+    assert training_photos(related, settings).tolist() == [False] * 4 + [True] * 3 + [False]
 
 
 def pairs_of(cache: PhotoCache, folder: Path, mixture: Mixture, seed: int = 3) -> PairBatches:
