@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +85,21 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     models = ModelRepository()
     weights = load_file(str(models.root / "frame_cnn" / str(models.latest("frame_cnn")) / "weights.safetensors"))
-    photos, settings = load_cache(options.cache / "photos"), Settings()
+    told = models.record("frame_cnn").training  # what made these weights stays with them
+    known = {field.name: told[field.name] for field in fields(Settings) if field.name in told}
+    settings = Settings(**{**known, "without": tuple(known.get("without", ()))})
+    photos = load_cache(options.cache / "photos")
     items = np.random.default_rng(6).choice(len(photos), CROPS, replace=False)
     crops = torch.from_numpy(crops_of(photos, items, settings.size, settings.margin)).permute(0, 3, 1, 2)
     model = unfold(weights, normalised(crops))
     options.out.mkdir(parents=True, exist_ok=True)
-    state = {"average": model.state_dict(), "step": 0, "spent": 0.0, "settings": json.dumps(asdict(settings))}
+    state = {
+        "average": model.state_dict(),
+        "network": settings.network,
+        "step": told.get("steps", 0),
+        "spent": 60.0 * told.get("minutes_spent", 0.0),
+        "settings": json.dumps(asdict(settings)),
+    }
     save_state(options.out / "last.pt", state)
     return 0
 
