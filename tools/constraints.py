@@ -13,6 +13,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 OWN = {"deepscan", "deepscan-client", "pip", "setuptools", "wheel"}
+WEIGHTS = Path(__file__).with_name("weights.txt")
 HEAD = """\
 # Pins of everything that setup installs, from environments that were resolved and tested.
 # Written by `make constraints`; a local build tag such as +cpu is left out, so that any build of that version fits.
@@ -37,7 +38,9 @@ def pins(lines: Iterable[str]) -> dict[str, str]:
 def merge(environments: dict[str, dict[str, str]]) -> list[str]:
     """Lines of constraints.txt for several Pythons (``{"3.11": pins, ...}``)."""
     lines = []
-    for name in sorted({name for found in environments.values() for name in found}):
+    # Pinned where they are installed without their requirements; a pin here would bind these too.
+    apart = pins(WEIGHTS.read_text(encoding="utf-8").splitlines())
+    for name in sorted({name for found in environments.values() for name in found} - set(apart)):
         versions = {python: found[name] for python, found in environments.items() if name in found}
         if len(set(versions.values())) == 1:
             lines.append(f"{name}=={next(iter(versions.values()))}")

