@@ -35,10 +35,14 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             raise ValueError(f"input {value.name} is FP32: the networks of this repository take UINT8")
     del graph.value_info[:]  # the types in it no longer hold; runtimes infer them again
+    # Resize takes its region and its scales in FP32, whatever the type of the picture.
+    full = {name for node in graph.node if node.op_type == "Resize" for name in list(node.input)[1:3]}
     for tensor in graph.initializer:
-        _halve(tensor)
+        if tensor.name not in full:
+            _halve(tensor)
     for node in graph.node:
-        _halve_node(node)
+        if not full.intersection(node.output):
+            _halve_node(node)
     for value in graph.output:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             _cast_back(graph, value.name)

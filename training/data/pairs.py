@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from pipelines.image.align import face_sizes
+from pipelines.image.align import align_faces, face_sizes
 from training.augment import apply_damage, draw_damage
 from training.data.cache import PhotoCache
 from training.data.sources import PAIRS, SourcePair
@@ -23,6 +23,8 @@ from training.data.style import partners
 from training.pseudofakes import cross_blended, part_replaced, self_blended
 
 Pixels = npt.NDArray[np.uint8]
+CANDIDATES = 12
+"""Reals drawn beside a labelled fake; the one that is most alike in sharpness and size is taken."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Mixture:
     part_reconstructed: float = 0.06
     cross_blended: float = 0.05
     clean: float = 0.0
+
+
+def crop_sharpness(cache: PhotoCache, size: int = 160, margin: float = 1.3) -> npt.NDArray[np.float64]:
+    """Logarithm of the Laplacian's variance over each aligned crop, float64 [n]."""
+    values = np.zeros(len(cache))
+    for item in range(len(cache)):
+        crop = align_faces(np.ascontiguousarray(cache.photo(item)), cache.landmarks[item][None], size, margin)[0]
+        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+        values[item] = np.log(cv2.Laplacian(grey, cv2.CV_64F).var() + 1.0)
+    return values
 
 
 class Reconstructions:
@@ -76,6 +88,7 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.mixture = mixture or Mixture()
         self.reconstructions = reconstructions
         self.face_sizes = face_sizes(cache.landmarks)
+        self.clarity = np.column_stack([crop_sharpness(cache), 0.5 * np.log(np.maximum(self.face_sizes, 1.0))])
         labels = np.array([row.label for row in cache.rows])
         sources = np.array([row.source for row in cache.rows])
 
@@ -124,7 +137,10 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             fakes, reals = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
             fake = self._pick(fakes, rng)
             alike = self.partners.get(fake)
-            real = self._pick(reals, rng) if alike is None else int(rng.choice(alike))
+            drawn = [self._pick(reals, rng) if alike is None else int(rng.choice(alike)) for _ in range(CANDIDATES)]
+            # In some sets the fakes are blurrier than the reals, in others sharper: neither may tell the class.
+            apart = np.abs(self.clarity[drawn] - self.clarity[fake]).sum(axis=1)
+            real = drawn[int(np.argmin(apart))]
             photo, points = self.cache.photo(fake), self.cache.landmarks[fake]
             smaller = float(min(self.face_sizes[real], self.face_sizes[fake]))
         else:
