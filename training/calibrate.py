@@ -18,20 +18,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cards.record import Calibration, OperatingPoint
-from pipelines.metrics import auc, ece, platt, threshold_at_fpr
+from cards.record import Calibration
+from pipelines.metrics import auc, ece, platt
 from training.data.cache import load_cache
 from training.data.pairs import Reconstructions
 from training.data.sources import WATCHED
+from training.data.splits import read_folds
+from training.fusion import DEFAULT_POINT, REFITS, operating_points
 from training.memory import keep_memory
 from training.report import Fit, settings_of
-from training.scores import Floats, Ints, Scores, out_of_fold, read_folds
+from training.scores import Floats, Ints, Scores, out_of_fold
 from training.train import Settings, train_run
 
-TARGETS = {"fpr_1": 0.01, "fpr_5": 0.05, "fpr_10": 0.10}
-DEFAULT_POINT = "fpr_5"
 DRAWS = 20_000
-REFITS = 100
 FOLD_SIZE = 128
 QUANTILES = 201
 _LOG = logging.getLogger(__name__)
@@ -39,11 +38,11 @@ _LOG = logging.getLogger(__name__)
 
 def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> None:
     """Train the fold models that are missing or unfinished, from ImageNet's weights and on smaller (quicker) crops."""
-    for number, (name, sources) in enumerate(read_folds()):
+    for number, left_out in enumerate(read_folds()):
         fold = replace(
             settings,
             minutes=minutes,
-            without=sources,
+            without=left_out.sources,
             seed=10 + number,
             size=FOLD_SIZE,
             start="",
@@ -51,7 +50,7 @@ def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> 
             head_factor=Settings.head_factor,
             average=0.99,  # a short run: its average must not remember the beginning
         )
-        train_run(runs / name, fold, cache, evaluate_every=minutes)
+        train_run(runs / left_out.name, fold, cache, evaluate_every=minutes)
 
 
 def balanced_draw(labels: Ints, sources: npt.NDArray[np.str_], draws: int, rng: np.random.Generator) -> Ints:
@@ -93,15 +92,6 @@ def fit(scores: Scores, seed: int = 4) -> Fit:
     log_odds = slope * scores.logits + intercept
     chosen, truth = log_odds[drawn], scores.labels[drawn]
     probabilities = 1 / (1 + np.exp(-chosen))
-    points = {}
-    for name, target in TARGETS.items():
-        threshold = float(np.clip(threshold_at_fpr(probabilities[truth == 0], target), 0, 1))
-        points[name] = OperatingPoint(
-            target_fpr=target,
-            threshold=threshold,
-            fpr=float((probabilities[truth == 0] >= threshold).mean()),
-            tpr=float((probabilities[truth == 1] >= threshold).mean()),
-        )
     refits = []
     for _ in range(REFITS):
         sample = resampled_kinds(scores.labels, scores.sources, rng)
@@ -121,7 +111,7 @@ def fit(scores: Scores, seed: int = 4) -> Fit:
         ),
         refits=tuple(refits),
         real_quantiles=tuple(np.quantile(chosen[truth == 0], np.linspace(0, 1, QUANTILES)).tolist()),
-        operating_points=points,
+        operating_points=operating_points(probabilities, truth),
         default_operating_point=DEFAULT_POINT,
         fitted_on=scores.fitted_on,
         shift=scores.shift,

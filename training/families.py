@@ -33,6 +33,7 @@ from training.models.registry import Network, network, read_checkpoint
 from training.module import metrics
 from training.partition import TooLittleDataError, partition
 from training.prepare import detector
+from training.report import sources_of
 from training.settings import FitSettings
 
 #: Networks of each family that a user's own training makes.
@@ -248,25 +249,6 @@ def measure(log_odds: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) ->
     probabilities = torch.sigmoid(torch.from_numpy(np.clip(log_odds, -30, 30)))
     values: Mapping[str, Any] = found(probabilities, torch.from_numpy(labels))
     return {name: round(float(value), 5) for name, value in values.items()}
-
-
-def sources_of(rows: Sequence[Row]) -> tuple[DataSource, ...]:
-    """The sources of training items with their licences, for a record."""
-    counts: dict[tuple[int, str, str, str, str], int] = {}
-    for row in rows:
-        key = (row.label, row.source, row.licence, row.commercial, row.generator)
-        counts[key] = counts.get(key, 0) + 1
-    return tuple(
-        DataSource(
-            source=source,
-            label="fake" if label else "real",
-            items=items,
-            licence=licence,
-            commercial=commercial == "yes",
-            generator=generator,
-        )
-        for (label, source, licence, commercial, generator), items in sorted(counts.items())
-    )
 
 
 def networks_of(family: str) -> list[Network]:

@@ -44,6 +44,21 @@ def balance(labels: Ints) -> Floats:
     return np.asarray(len(labels) / (2 * counts[labels]), dtype=np.float64)
 
 
+def operating_points(probabilities: Floats, labels: Ints) -> dict[str, OperatingPoint]:
+    """The threshold of each target share of flagged reals, with the shares of reals and fakes that it flags."""
+    reals, fakes = probabilities[labels == 0], probabilities[labels == 1]
+    points = {}
+    for name, target in TARGETS.items():
+        threshold = float(np.clip(threshold_at_fpr(reals, target), 0, 1))
+        points[name] = OperatingPoint(
+            target_fpr=target,
+            threshold=threshold,
+            fpr=float((reals >= threshold).mean()),
+            tpr=float((fakes >= threshold).mean()),
+        )
+    return points
+
+
 def calibrate(logits: Floats, labels: Ints, fitted_on: str) -> Calibration:
     """Platt scaling of one network's raw logits, classes weighted alike.
 
@@ -104,26 +119,14 @@ def fit_fusion(
     weights, bias = member_weights(log_odds, labels)
     fused = log_odds @ weights + bias
     probabilities = 1 / (1 + np.exp(-np.clip(fused, -60, 60)))
-    reals, fakes = probabilities[labels == 0], probabilities[labels == 1]
-    points = {}
-    for name, target in TARGETS.items():
-        threshold = float(np.clip(threshold_at_fpr(reals, target), 0, 1))
-        points[name] = OperatingPoint(
-            target_fpr=target,
-            threshold=threshold,
-            fpr=float((reals >= threshold).mean()),
-            tpr=float((fakes >= threshold).mean()),
-        )
-    refits = tuple(platt(fused[chosen], labels[chosen], balance(labels[chosen])) for chosen in _draws(labels, seed))
+    real = int((labels == 0).sum())
+    draws = resamples(labels, REFITS, seed)
+    refits = tuple(platt(fused[chosen], labels[chosen], balance(labels[chosen])) for chosen in draws)
     return FittedFusion(
         weights={name: float(weight) for name, weight in zip(names, weights)},
         bias=float(bias),
         refits=refits,
         real_quantiles=tuple(np.quantile(fused[labels == 0], np.linspace(0, 1, QUANTILES)).tolist()),
-        operating_points=points,
-        fitted_on=f"{len(labels)} validation photos of the user's data, {len(reals)} real; they also chose the epochs",
+        operating_points=operating_points(probabilities, labels),
+        fitted_on=f"{len(labels)} validation photos of the user's data, {real} real; they also chose the epochs",
     )
-
-
-def _draws(labels: Ints, seed: int) -> list[Ints]:
-    return resamples(labels, REFITS, seed)

@@ -30,9 +30,10 @@ from training.evaluation.masked import blended_with, draw_mask, mask_in_crop, tr
 from training.memory import keep_memory
 from training.models.efficientnet_lite import EfficientNetLite0
 from training.models.localising import FILE, LocalisingEfficientNetLite0, with_map_head
+from training.models.output import normalised
 from training.report import settings_of
 from training.scores import averaged
-from training.train import normalised, save_state, training_photos
+from training.train import save_state, training_photos
 
 BATCH = 24
 RATE = 2e-3

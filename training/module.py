@@ -33,7 +33,7 @@ from pipelines.metrics import eer
 from training.losses import focal_loss, ranking_loss
 from training.memory import is_out_of_memory
 from training.models.efficientnet_lite import parameter_groups
-from training.models.output import MEAN, STD
+from training.models.output import normalised
 from training.models.registry import Takes
 from training.settings import FitSettings
 
@@ -72,12 +72,6 @@ def metrics() -> MetricCollection:
             },
             compute_groups=False,
         )
-
-
-def normalised(pixels: Tensor) -> Tensor:
-    """uint8 [..., 3, s, s] to the networks' float input; single crops in channels-last order."""
-    scaled = (pixels.float() / 255 - MEAN) / STD
-    return scaled.contiguous(memory_format=torch.channels_last) if scaled.ndim == 4 else scaled
 
 
 def call(network: nn.Module, batch: Batch, takes: Takes) -> Any:

@@ -22,9 +22,10 @@ from pipelines.novelty import FILE, Space, profile
 from training.data.cache import PhotoCache, load_cache
 from training.data.sources import WATCHED
 from training.memory import keep_memory
+from training.models.output import normalised
 from training.report import settings_of
 from training.scores import averaged
-from training.train import crops_of, held_out_photos, normalised, training_photos
+from training.train import crops_of, held_out_photos, training_photos
 
 QUANTILE = 0.99
 #: Photos of one source at most: large sources would own the covariance.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cards.record import Calibration, DataSource, OperatingPoint
 from training.data.cache import PhotoCache
+from training.data.manifest import Row
 from training.train import Settings, training_photos
 
 RESEARCH = "Research and evaluation only: some training sources forbid commercial use or state no licence"
@@ -83,11 +86,9 @@ def run_settings(checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def data_sources(cache: PhotoCache, checkpoint: Path) -> tuple[DataSource, ...]:
-    """The sources that a run was trained on, with the number of photos and the licence of each."""
-    settings, _ = settings_of(checkpoint)
-    chosen = [cache.rows[item] for item in np.flatnonzero(training_photos(cache, settings))]
-    counts = Counter((row.label, row.source, row.licence, row.commercial) for row in chosen)
+def sources_of(rows: Sequence[Row]) -> tuple[DataSource, ...]:
+    """The sources of training items with their licences, for a record."""
+    counts = Counter((row.label, row.source, row.licence, row.commercial, row.generator) for row in rows)
     return tuple(
         DataSource(
             source=source,
@@ -95,10 +96,17 @@ def data_sources(cache: PhotoCache, checkpoint: Path) -> tuple[DataSource, ...]:
             items=items,
             licence=licence,
             commercial=commercial == "yes",
-            generator=source if label else "",
+            generator=generator,
         )
-        for (label, source, licence, commercial), items in sorted(counts.items())
+        for (label, source, licence, commercial, generator), items in sorted(counts.items())
     )
+
+
+def data_sources(cache: PhotoCache, checkpoint: Path) -> tuple[DataSource, ...]:
+    """The sources that a run was trained on, with the number of photos and the licence of each."""
+    settings, _ = settings_of(checkpoint)
+    chosen = [cache.rows[item] for item in np.flatnonzero(training_photos(cache, settings))]
+    return sources_of([replace(row, generator=row.source if row.label else "") for row in chosen])
 
 
 def licence_of(sources: tuple[DataSource, ...]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ from pipelines.metrics import auc
 from training.data.cache import PhotoCache
 from training.data.pairs import Reconstructions
 from training.data.sources import WATCHED
+from training.data.splits import read_folds
 from training.models.registry import read_checkpoint
 from training.pseudofakes import cross_blended, self_blended
 from training.report import settings_of
 from training.train import Settings, barred_photos, crops_of, held_out_photos, logits_of
 
-FOLDS = Path(__file__).with_name("folds.json")
 PSEUDO = 60
 """Pseudo-fakes of each kind among the held-out items."""
 _LOG = logging.getLogger(__name__)
@@ -39,11 +38,6 @@ class Scores:
     sources: npt.NDArray[np.str_]
     fitted_on: str
     shift: float | None
-
-
-def read_folds() -> list[tuple[str, tuple[str, ...]]]:
-    """Name and left-out sources (``fake/<name>``, ``real/<name>``) of each fold."""
-    return [(fold["name"], tuple(fold["sources"])) for fold in json.loads(FOLDS.read_text(encoding="utf-8"))]
 
 
 def averaged(checkpoint: Path) -> nn.Module:
@@ -112,16 +106,16 @@ def out_of_fold(
         text += f"; {len(kinds)} pseudo-fakes of held-out reals"
         return Scores(logits, truth, np.append(sources[common], kinds), text, None)
     parts: list[tuple[Floats, Ints]] = []
-    for name, barred in read_folds():
-        path = folds / name / "last.pt"
+    for fold in read_folds():
+        path = folds / fold.name / "last.pt"
         model, told = averaged(path), settings_of(path)[0]
-        left_out = barred_photos(cache, barred)
+        left_out = barred_photos(cache, fold.sources)
         unseen = common[~left_out[common]]
         own = logits_of(model, crops_of(cache, unseen, told.size, told.margin)).astype(float)
         items = np.flatnonzero(left_out)
         scored = logits_of(model, crops_of(cache, items, told.size, told.margin)).astype(float)
         parts.append((to_scale(scored, own, final[~left_out[common]]), items))
-        _LOG.info("%s: AUC %.3f on its %d left-out photos", name, auc(scored, labels[items]), len(items))
+        _LOG.info("%s: AUC %.3f on its %d left-out photos", fold.name, auc(scored, labels[items]), len(items))
     logits, items = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     by_item = dict(zip(items.tolist(), logits.tolist(), strict=True))
     reals = [(place, item) for place, item in enumerate(common) if labels[item] == 0 and int(item) in by_item]

@@ -35,7 +35,7 @@ from training.data.sources import PAIRS, WATCHED
 from training.data.style import FILE
 from training.memory import keep_memory
 from training.models.efficientnet_lite import parameter_groups
-from training.models.output import MEAN, STD
+from training.models.output import normalised
 from training.models.registry import network
 
 _LOG = logging.getLogger(__name__)
@@ -107,12 +107,6 @@ def training_photos(cache: PhotoCache, settings: Settings) -> npt.NDArray[np.boo
     barred = barred_photos(cache, settings.without)
     related = np.isin(cache.clusters, cache.clusters[barred])
     return ~held_out_photos(cache, settings.held_out) & ~related
-
-
-def normalised(crops: Tensor) -> Tensor:
-    """uint8 [n, 3, s, s] to the network's float input, channels last."""
-    scaled = (crops.float() / 255 - MEAN) / STD
-    return scaled.contiguous(memory_format=torch.channels_last)
 
 
 def crops_of(

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from cards.repository import ModelRepository
 from training.data.cache import load_cache
 from training.models.efficientnet_lite import EfficientNetLite0, pretrained
-from training.train import Settings, crops_of, normalised, save_state
+from training.models.output import normalised
+from training.train import Settings, crops_of, save_state
 
 #: Each convolution and the batch norm behind it, within the network and within a block.
 _STEM = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))

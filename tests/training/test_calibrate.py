@@ -9,8 +9,9 @@ import pytest
 
 from training.calibrate import balanced_draw, fit, resampled_kinds
 from training.data.sources import PAIRS
+from training.data.splits import read_folds
 from training.report import Fit
-from training.scores import Scores, read_folds, to_scale
+from training.scores import Scores, to_scale
 
 
 def made_up(slope: float = 0.5, seed: int = 0) -> Scores:
@@ -83,7 +84,7 @@ def test_scores_of_a_fold_model_are_brought_to_the_final_models_scale() -> None:
 
 
 def test_folds_name_each_source_once_and_leave_out_reals_beside_their_fakes() -> None:
-    folds = dict(read_folds())
+    folds = {fold.name: fold.sources for fold in read_folds()}
     assert 6 <= len(folds) <= 8
     named = [source for sources in folds.values() for source in sources]
     assert len(set(named)) == len(named)

@@ -11,8 +11,9 @@ import torch
 
 from training.data.cache import PhotoCache
 from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
+from training.models.output import normalised
 from training.soup import blend_runs
-from training.train import Settings, loss_of, normalised, save_state, train_run, update_average
+from training.train import Settings, loss_of, save_state, train_run, update_average
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import torch
 
 from export.networks import folded, half, weights_of
 from training.models.efficientnet_lite import pretrained
-from training.train import normalised
+from training.models.output import normalised
 from training.unfold import unfold
 
 

@@ -21,6 +21,12 @@ CLIP_FRAMES = 16
 """Frames of a clip, for sequence networks and ``hybrid``."""
 
 
+def normalised(pixels: Tensor) -> Tensor:
+    """uint8 [..., 3, s, s] to the networks' float input; single crops in channels-last order."""
+    scaled = (pixels.float() / 255 - MEAN) / STD
+    return scaled.contiguous(memory_format=torch.channels_last) if scaled.ndim == 4 else scaled
+
+
 class Output(NamedTuple):
     """What a network answers.
 

@@ -13,11 +13,10 @@ from deepscan_client.errors import InstallationError
 from training.models import efficientnet_lite, mobilenet_v2
 from training.models.autoencoders import Autoencoder
 from training.models.deepscan_cnn import DeepScanCnn
-from training.models.output import MEAN, STD, Affine, Output
+from training.models.output import MEAN, STD, Affine, Output, normalised
 from training.models.recurrent import MaskedRecurrent
 from training.models.registry import NETWORKS, Network, network, read_checkpoint
 from training.models.sequence_rnn import SequenceRnn
-from training.train import normalised
 
 torch.set_num_threads(1)
 ALL = list(NETWORKS.values())
