@@ -152,6 +152,8 @@ class ModelCard(Strict):
     calls: tuple[Name, ...] = ()
     """Models that a stage calls from inside (BLS): they must be loaded for it to work."""
     steps: tuple[Step, ...] = ()
+    decoupled: bool = False
+    """A stage that answers one request with several messages; only gRPC streams reach it."""
     preprocessing: Preprocessing | None = None
     face_detection: FaceDetection | None = None
     quality: Quality | None = None
@@ -167,6 +169,8 @@ class ModelCard(Strict):
             raise ValueError("an ensemble has steps, and nothing else has")
         if self.batching and not self.max_batch_size:
             raise ValueError("batching needs max_batch_size above 0")
+        if self.decoupled and self.kind != "stage":
+            raise ValueError("only a stage can be decoupled")
         for tensors in (self.inputs, self.outputs):
             names = [tensor.name for tensor in tensors]
             if len(set(names)) != len(names):

@@ -51,6 +51,8 @@ def model_config(card: ModelCard, profile: Profile) -> Any:
             batching.max_queue_delay_microseconds = card.batching.max_queue_delay_us
     if card.kind == "network":
         _add_warm_up(config, card)
+    if card.decoupled:
+        config.model_transaction_policy.decoupled = True
     if config.backend == "python":
         config.parameters["profile"].string_value = profile
     return config

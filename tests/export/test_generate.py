@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from cards import ModelRepository
+from cards import ModelCard, ModelRepository
 from export.generate import main, outdated
 from export.triton_config import PROFILES, config_text
 
@@ -58,3 +58,15 @@ def test_each_stage_calls_models_that_exist() -> None:
         card = repository.card(name)
         for called in [*card.calls, *(step.model for step in card.steps)]:
             assert called in NAMES
+
+
+def test_a_decoupled_stage_says_so_and_no_other_does() -> None:
+    card = ModelRepository().card("image_verdict")
+    plain = text_format.Parse(config_text(card, "cpu"), model_config_pb2.ModelConfig())
+    assert not plain.HasField("model_transaction_policy")
+    decoupled = card.model_copy(update={"decoupled": True})
+    for profile in PROFILES:
+        config = text_format.Parse(config_text(decoupled, profile), model_config_pb2.ModelConfig())
+        assert config.model_transaction_policy.decoupled
+    with pytest.raises(ValueError, match="only a stage"):
+        ModelCard.model_validate({**card.model_dump(), "kind": "network", "decoupled": True})
