@@ -24,3 +24,14 @@ MAX_VIDEO_SECONDS: Final = 3600
 """Seconds of one video."""
 MAX_VIDEO_FRAMES: Final = 250_000
 """Frames of one video, counted from its packets before anything is decoded."""
+MAX_AUDIO_BYTES: Final = 384 * 1024 * 1024
+"""Bytes of one recording: an hour of 16-bit mono at 48 kHz is 346 MB. Sound is decoded from memory, and the request is
+there three times inside the server, which as a whole stays under 4 GB."""
+MAX_AUDIO_SECONDS: Final = 2 * 3600
+"""Seconds of one recording, counted while it is decoded; where a header tells it reliably, before."""
+MAX_AUDIO_CHANNELS: Final = 16
+"""Channels of one recording; they are averaged."""
+MIN_SAMPLE_RATE: Final = 4_000
+"""Samples a second, below which there is no speech to be judged."""
+MAX_SAMPLE_RATE: Final = 384_000
+"""Samples a second."""

@@ -54,6 +54,25 @@ class Reason(_Code):
     """More faces were found than the limit: the largest were judged."""
     CUSTOM_THRESHOLD = "custom_threshold"
     """The caller's own threshold replaced the record's operating point."""
+    # Of sound. What each is measured by, and its limit, stands in pipelines/audio/quality.py.
+    SILENCE = "silence"
+    """The recording is silent, or so quiet that only its last bits move."""
+    NO_SPEECH = "no_speech"
+    """There is sound, but nobody speaks in it."""
+    TOO_SHORT = "too_short"
+    """Less than two seconds of speech: the probability stands but is not acted on."""
+    MUSIC = "music"
+    """Most of the sound is music, or music lies under the speech."""
+    CLIPPING = "clipping"
+    """The recording was overdriven: its peaks are cut flat."""
+    NARROW_BAND = "narrow_band"
+    """Nothing above the telephone band (8 kHz sampling), where much of what gives a fake away would be."""
+    NOISY = "noisy"
+    """Noise covers the low-level traces that tell synthetic speech from real."""
+    LOSSY_CODEC = "lossy_codec"
+    """A lossy codec left its marks, which may hide or imitate the traces of synthesis."""
+    CUT_OFF = "cut_off"
+    """The file ends early or is damaged inside: what could be decoded was judged."""
 
 
 class ErrorCode(_Code):
@@ -68,6 +87,8 @@ class ErrorCode(_Code):
     ANIMATED = "animated_image"
     TOO_LARGE = "too_large"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_LONG = "too_long"
+    NO_SOUND = "no_sound"
     # The request was wrong.
     BAD_REQUEST = "bad_request"
     NOT_FOUND = "not_found"

@@ -4,8 +4,8 @@
 
     DeepScanError                 every error of DeepScan
     ├── InputError                this input cannot be judged; another one can
-    │   ├── MediaError            not media, truncated, corrupt, animated, unsupported
-    │   └── LimitError            too many bytes or pixels
+    │   ├── MediaError            not media, truncated, corrupt, animated, without sound, unsupported
+    │   └── LimitError            too many bytes, pixels or seconds
     ├── RequestError              the request is wrong: change it
     ├── ServiceError              the service did not answer
     │   ├── UnavailableError      not reachable or not ready: try again later
@@ -79,7 +79,7 @@ class InputError(DeepScanError):
 
 
 class MediaError(InputError):
-    """The bytes are not media that DeepScan reads: not media, truncated, corrupt, animated, unsupported."""
+    """The bytes are not media that DeepScan reads: not media, truncated, corrupt, animated, without sound, unsupported."""
 
     default_code = ErrorCode.CORRUPT
 
@@ -157,6 +157,8 @@ _CLASS_OF_CODE: dict[ErrorCode, type[DeepScanError]] = {
     ErrorCode.ANIMATED: MediaError,
     ErrorCode.TOO_LARGE: LimitError,
     ErrorCode.TOO_MANY_PIXELS: LimitError,
+    ErrorCode.TOO_LONG: LimitError,
+    ErrorCode.NO_SOUND: MediaError,
     ErrorCode.BAD_REQUEST: RequestError,
     ErrorCode.NOT_FOUND: RequestError,
     ErrorCode.UNAUTHORIZED: RequestError,
