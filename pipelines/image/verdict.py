@@ -15,13 +15,13 @@ from deepscan_client.verdict import (
     HeatMap,
     InputInfo,
     Interval,
-    ModelInfo,
     OperatingPoint,
     Verdict,
 )
 from pipelines.fusion import combine_faces, fuse, interval, sigmoid
 from pipelines.image.evidence import FaceEvidence, PhotoEvidence
 from pipelines.image.probe import ProbeInfo
+from pipelines.records import Shelf, abstention_ratio, evidence_rows, models_of, operating_point
 
 MODEL = "image_verdict"
 
@@ -36,44 +36,27 @@ class PhotoJudge:
     """
 
     def __init__(self, repository: ModelRepository, profile: Profile = "cpu") -> None:
-        self._repository = repository
-        self._profile = profile
+        self._shelf = Shelf(repository, MODEL, profile)
         self._quality = repository.card(MODEL).quality or Quality()
-        self._fusion: Fusion | None = None
-        self._own: tuple[ModelInfo, ...] = ()
-        if repository.has_record(MODEL):
-            self._fusion = repository.record(MODEL).fusion
-            version, digest = str(repository.latest(MODEL)), repository.record_hash(MODEL)
-            self._own = (ModelInfo(MODEL, version, digest[:12], "none"),)
-        self._known: dict[tuple[str, str], tuple[ModelInfo, Calibration | None, str]] = {}
-        # By network and weights: from how many thresholds on a strange face makes the label inconclusive.
-        self._far: dict[tuple[str, str], float] = {}
 
     def verdict(self, info: ProbeInfo, evidence: PhotoEvidence) -> Verdict:
         """The verdict on one photo."""
         start = time.monotonic_ns()
-        spoke = {name: self._record_of(name, digest) for name, digest in evidence.weights.items()}
-        members = [name for name in spoke if evidence.faces and name in evidence.faces[0].logits]
-        calibrations = {name: spoke[name][1] for name in members}
-        fusion = self._fusion
-        reasons: list[Reason] = []
-        if fusion is not None and members and fusion.members != {name: spoke[name][2] for name in members}:
-            fusion = None
-            reasons.append(Reason.FUSION_MISMATCH)
-        if any(calibration is None for calibration in calibrations.values()):
-            reasons.append(Reason.UNCALIBRATED)
+        spoke = self._shelf.all_of(evidence.weights)
+        members = {name: each for name, each in spoke.items() if evidence.faces and name in evidence.faces[0].logits}
+        calibrations = {name: each.calibration for name, each in members.items()}
+        fusion, reasons = self._shelf.fusion_for(members)
         if evidence.cut:
             reasons.append(Reason.FACES_CUT)
         fused = [fuse(face.logits, calibrations, fusion) for face in evidence.faces]
-        point = self._operating_point(info.options.confidence_threshold, fusion)
+        point = operating_point(info.options.confidence_threshold, fusion)
         if point.source == "request":
             reasons.append(Reason.CUSTOM_THRESHOLD)
         log_odds, label, why = self._label(evidence, fused, fusion, point)
         reasons.extend(why)
         if self._strange(evidence, fused, 1.0):
             reasons.append(Reason.OUT_OF_DISTRIBUTION)
-            limits = [self._far[key] for key in evidence.weights.items() if key in self._far]
-            if self._strange(evidence, fused, max(limits, default=1.0)):
+            if self._strange(evidence, fused, abstention_ratio(list(spoke.values()))):
                 label = Label.INCONCLUSIVE
         span = interval(log_odds, fusion.refits) if fusion and log_odds is not None else None
         done = time.monotonic_ns()
@@ -85,10 +68,10 @@ class PhotoJudge:
             interval=None if span is None else Interval(*span),
             reasons=tuple(reasons),
             operating_point=point,
-            evidence=self._evidence(evidence, calibrations, fusion),
+            evidence=_rows(evidence, calibrations, fusion),
             faces=tuple(_face(face, value) for face, value in zip(evidence.faces, fused)),
             decode=DecodeInfo(info.decoder, info.orientation, info.notes),
-            models=(*(spoke[name][0] for name in sorted(spoke)), *self._own),
+            models=models_of(spoke, self._shelf.own),
             timing_ms={
                 "probe": info.probe_ms,
                 "decode": evidence.decode_ms,
@@ -135,47 +118,14 @@ class PhotoJudge:
             return Reason.FACE_TOO_SMALL
         return Reason.LOW_QUALITY if face.sharpness < self._quality.min_sharpness else None
 
-    def _operating_point(self, asked: float | None, fusion: Fusion | None) -> OperatingPoint:
-        if asked is not None:
-            return OperatingPoint(asked, None, "request")
-        if fusion is None:
-            return OperatingPoint(0.5, None, "default")
-        chosen = fusion.operating_points[fusion.default_operating_point]
-        return OperatingPoint(chosen.threshold, chosen.target_fpr, "record")
 
-    def _evidence(
-        self, evidence: PhotoEvidence, calibrations: dict[str, Calibration | None], fusion: Fusion | None
-    ) -> tuple[Evidence, ...]:
-        """Each network's strongest face, as calibrated log-odds."""
-        rows = []
-        for name, calibration in sorted(calibrations.items()):
-            logit = max(face.logits[name] for face in evidence.faces)
-            score = logit if calibration is None else calibration.log_odds(logit)
-            weight = fusion.weights[name] if fusion else 1.0 / len(calibrations)
-            unit = "logit" if calibration is None else "log-odds"
-            note = f"strongest of {len(evidence.faces)} faces" if len(evidence.faces) > 1 else ""
-            rows.append(Evidence(name, score, unit, weight, note))
-        return tuple(rows)
-
-    def _record_of(self, name: str, digest: str) -> tuple[ModelInfo, Calibration | None, str]:
-        """Version, calibration and record hash of the weights that ran, remembered."""
-        key = (name, digest)
-        if key not in self._known:
-            precision = self._repository.card(name).serve[self._profile]
-            for version in reversed(self._repository.versions(name)):
-                if not self._repository.has_record(name, version):
-                    continue
-                record = self._repository.record(name, version)
-                if record.weights_sha256 == digest:
-                    whole = self._repository.record_hash(name, version)
-                    model = ModelInfo(name, str(version), whole[:12], precision)
-                    self._known[key] = (model, record.calibration, whole)
-                    if record.novelty is not None:
-                        self._far[key] = record.novelty.abstain_above / record.novelty.threshold
-                    break
-            else:
-                return ModelInfo(name, "unknown", digest[:12], precision), None, ""
-        return self._known[key]
+def _rows(
+    evidence: PhotoEvidence, calibrations: dict[str, Calibration | None], fusion: Fusion | None
+) -> tuple[Evidence, ...]:
+    """Each network's strongest face."""
+    strongest = {name: max(face.logits[name] for face in evidence.faces) for name in calibrations}
+    note = f"strongest of {len(evidence.faces)} faces" if len(evidence.faces) > 1 else ""
+    return evidence_rows(strongest, calibrations, fusion, note)
 
 
 def _face(face: FaceEvidence, log_odds: float) -> Face:
