@@ -79,7 +79,7 @@ class InputError(DeepScanError):
 
 
 class MediaError(InputError):
-    """The bytes are not media that DeepScan reads: not media, truncated, corrupt, animated, without sound, unsupported."""
+    """The bytes are not media that DeepScan reads: not media, truncated, corrupt, animated, no sound, unsupported."""
 
     default_code = ErrorCode.CORRUPT
 
