@@ -53,6 +53,8 @@ class Settings:
         ranking: weight of the loss that wants each fake above its own real.
         average: decay of the averaged weights.
         without: sources that the run must not see (leave-kinds-out folds); watched sources are never seen.
+        groups: names of the pairs of sources (``training.data.sources.PAIRS``) that the run learns from; all where
+            it is empty. A network that learns one manner of faking alone learns it better.
         clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended:
             shares of the kinds of pairs (``training.data.pairs.Mixture``).
         start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
@@ -74,6 +76,7 @@ class Settings:
     seed: int = 1
     held_out: float = 0.1
     without: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     clean: float = Mixture.clean
     reconstructed: float = Mixture.reconstructed
     self_blended: float = Mixture.self_blended
@@ -219,6 +222,7 @@ def train_run(
             cross_blended=settings.cross_blended,
             clean=settings.clean,
         ),
+        groups=[group for group in PAIRS if not settings.groups or group.name in settings.groups],
         styles=np.load(cache / "photos" / FILE),
     )
     model = network(settings.network).build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -317,7 +321,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--clean", type=float, default=Settings.clean, help="share of the pairs without damage")
-    parser.add_argument("--reconstructed", type=float, default=Settings.reconstructed, help="share of those pairs")
+    for kind in ("reconstructed", "self-blended", "part-reconstructed", "cross-blended"):
+        default = getattr(Settings, kind.replace("-", "_"))
+        parser.add_argument(f"--{kind}", type=float, default=default, help="share of those pairs")
+    names = [group.name for group in PAIRS]
+    parser.add_argument("--groups", nargs="+", default=[], choices=names, metavar="PAIR", help=", ".join(names))
     parser.add_argument("--start", default="", help="checkpoint to begin with instead of ImageNet's weights")
     parser.add_argument("--size", type=int, default=Settings.size, help="side of the crop in pixels")
     parser.add_argument("--margin", type=float, default=Settings.margin, help="what the crop shows around the face")
@@ -334,6 +342,10 @@ def main(arguments: list[str] | None = None) -> int:
         margin=options.margin,
         clean=options.clean,
         reconstructed=options.reconstructed,
+        self_blended=options.self_blended,
+        part_reconstructed=options.part_reconstructed,
+        cross_blended=options.cross_blended,
+        groups=tuple(options.groups),
         start=options.start,
         head_factor=1.0 if options.start else Settings.head_factor,
         threads=options.threads,

@@ -14,7 +14,7 @@ from skimage import data as pictures
 
 from training.data.cache import PhotoCache, build_cache, cluster, load_cache, perceptual_hash
 from training.data.manifest import identities_of, read_manifest
-from training.data.pairs import Mixture, PairBatches, Reconstructions
+from training.data.pairs import Mixture, PairBatches, Reconstructions, recoloured
 from training.data.sources import PAIRS, SourcePair
 from training.data.style import partners
 from training.prepare import detector
@@ -181,6 +181,18 @@ def test_fakes_without_originals_stand_beside_the_reals_that_look_like_them(cach
         (SourcePair("same pipeline", ("stylegan3",), ("ffhq_a",), 1.0),), styles,
     )  # fmt: skip
     assert not matched.partners
+
+
+def test_a_recoloured_face_takes_the_other_ones_light_and_keeps_its_detail() -> None:
+    rng = np.random.default_rng(2)
+    points = np.array([[44, 52], [84, 52], [64, 76], [48, 96], [80, 96]], np.float32)
+    grain = rng.normal(0, 12, (128, 128, 1))
+    dark = np.clip(np.array([70, 60, 90]) + grain, 0, 255).astype(np.uint8)
+    bright = np.clip(np.array([190, 160, 130]) + rng.normal(0, 12, (128, 128, 1)), 0, 255).astype(np.uint8)
+    changed = recoloured(dark, points, bright, points)
+    assert np.abs(changed.mean(axis=(0, 1)) - bright.mean(axis=(0, 1))).max() < 6
+    detail, kept = dark[..., 1].astype(float).ravel(), changed[..., 1].astype(float).ravel()
+    assert np.corrcoef(detail, kept)[0, 1] > 0.95
 
 
 def test_pair_shares_add_up_and_no_source_is_named_twice_as_fake() -> None:

@@ -48,6 +48,27 @@ def crop_sharpness(cache: PhotoCache, size: int = 160, margin: float = 1.3) -> n
     return values
 
 
+def recoloured(
+    photo: Pixels, points: npt.NDArray[np.float32], like: Pixels, like_points: npt.NDArray[np.float32]
+) -> Pixels:
+    """A photo whose face takes the mean and spread of another's in L*a*b* (Reinhard et al., 2001), uint8 [h, w, 3].
+
+    Light and colour grading are a gallery's manner, not a trace of its generator.
+    """
+
+    def face(pixels: Pixels, marks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        crop = align_faces(np.ascontiguousarray(pixels), marks[None], 48, 1.0)[0]
+        values = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float64)
+        return np.stack([values.mean(axis=0), values.std(axis=0) + 1.0])
+
+    (mean, spread), (wanted, width) = face(photo, points), face(like, like_points)
+    gain = np.clip(width / spread, 0.6, 1.6)
+    levels = np.arange(256)[:, None]
+    table = np.clip((levels - mean) * gain + wanted, 0, 255).round().astype(np.uint8)
+    changed = cv2.LUT(cv2.cvtColor(np.ascontiguousarray(photo), cv2.COLOR_RGB2LAB), table[None])
+    return np.asarray(cv2.cvtColor(changed, cv2.COLOR_LAB2RGB), dtype=np.uint8)
+
+
 class Reconstructions:
     """Photos that went through an autoencoder, by the position of their original in the cache."""
 
@@ -136,7 +157,7 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if kind == 0:
             fakes, reals = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
             fake = self._pick(fakes, rng)
-            alike = self.partners.get(fake)
+            alike = self.partners.get(fake)  # None where the fakes have originals of the same manner
             drawn = [self._pick(reals, rng) if alike is None else int(rng.choice(alike)) for _ in range(CANDIDATES)]
             # In some sets the fakes are blurrier than the reals, in others sharper: neither may tell the class.
             apart = np.abs(self.clarity[drawn] - self.clarity[fake]).sum(axis=1)
@@ -157,9 +178,15 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             else:
                 other = self._pick(self.reals, rng)
                 photo = cross_blended(original, points, self.cache.photo(other), self.cache.landmarks[other], rng)
-        genuine = apply_damage(
-            self.cache.photo(real), self.cache.landmarks[real], damage, self.size, self.margin, smaller
-        )
+        genuine_photo = self.cache.photo(real)
+        if kind == 0 and alike is not None:
+            # One of the two takes the other's colours, either way round, or both keep theirs.
+            turn = int(rng.integers(3))
+            if turn == 0:
+                photo = recoloured(photo, points, genuine_photo, self.cache.landmarks[real])
+            elif turn == 1:
+                genuine_photo = recoloured(genuine_photo, self.cache.landmarks[real], photo, points)
+        genuine = apply_damage(genuine_photo, self.cache.landmarks[real], damage, self.size, self.margin, smaller)
         forged = apply_damage(photo, points, damage, self.size, self.margin, smaller)
         return genuine, forged, kind
 

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
-from training.models import autoencoders, deepscan_cnn, efficientnet_lite, hybrid, mobilenet_v2
+from pipelines.audio.windows import CELLS, SAMPLES
+from training.models import autoencoders, deepscan_cnn, efficientnet_lite, hybrid, mobilenet_v2, voice_cnn, voice_raw
 from training.models.output import CLIP_FRAMES
 from training.models.sequence_rnn import SequenceRnn
+from training.models.voice_cepstra import VoiceCepstra
 
-Family = Literal["cnn", "rnn", "autoencoder", "hybrid"]
-Takes = Literal["crop", "embeddings", "clip"]
+Family = Literal["cnn", "rnn", "autoencoder", "hybrid", "audio"]
+Takes = Literal["crop", "embeddings", "clip", "audio"]
 Build = Callable[[], nn.Module]
 
 
@@ -32,11 +34,12 @@ class Network:
     Attributes:
         name: as in ``model_repository/``, but for ``timm/<name>``.
         family: of the design's table.
-        takes: ``crop`` [n, 3, s, s]; ``embeddings`` [n, t, d] and a mask; ``clip`` [n, t, 3, s, s] and a mask.
+        takes: ``crop`` [n, 3, s, s]; ``embeddings`` [n, t, d] and a mask; ``clip`` [n, t, 3, s, s] and a mask; ``audio``
+            [n, s] and a mask.
         build: the network that training begins with.
         empty: the same layout with random weights.
-        size: s in pixels, or d of ``embeddings``.
-        frames: t; 0 for crops.
+        size: s in pixels (samples for ``audio``), or d of ``embeddings``.
+        frames: t, or cells of the mask of ``audio``; 0 for crops.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Network:
         if self.takes == "crop":
             return (torch.randn(items, 3, self.size, self.size),)
         mask = torch.ones(items, self.frames)
+        if self.takes == "audio":
+            return torch.randn(items, self.size) * 0.06, mask
         if self.takes == "embeddings":
             return torch.randn(items, self.frames, self.size), mask
         return torch.randn(items, self.frames, 3, self.size, self.size), mask
@@ -59,6 +64,10 @@ class Network:
 
 def _crop(name: str, family: Family, build: Build, empty: Build, size: int) -> Network:
     return Network(name, family, "crop", build, empty, size)
+
+
+def _voice(name: str, build: Build) -> Network:
+    return Network(name, "audio", "audio", build, build, SAMPLES, CELLS)
 
 
 def _gru() -> nn.Module:
@@ -71,6 +80,8 @@ NETWORKS: dict[str, Network] = {
     for entry in (
         _crop("frame_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
         _crop("detail_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
+        _crop("blend_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
+        _crop("portrait_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 128),
         _crop("mobile_cnn", "cnn", mobilenet_v2.pretrained, mobilenet_v2.MobileNetV2, 160),
         _crop("deepscan_cnn", "cnn", deepscan_cnn.DeepScanCnn, deepscan_cnn.DeepScanCnn, deepscan_cnn.SIZE),
         *(
@@ -83,6 +94,10 @@ NETWORKS: dict[str, Network] = {
         ),
         Network("sequence_rnn", "rnn", "embeddings", SequenceRnn, SequenceRnn, _EMBEDDING, CLIP_FRAMES),
         Network("sequence_gru", "rnn", "embeddings", _gru, _gru, _EMBEDDING, CLIP_FRAMES),
+        _voice("voice_cepstra", VoiceCepstra),
+        _voice("voice_spectrogram", voice_cnn.VoiceSpectrogram),
+        _voice("voice_mfcc", voice_cnn.VoiceMfcc),
+        _voice("voice_raw", voice_raw.VoiceRaw),
         Network("hybrid", "hybrid", "clip", hybrid.pretrained, hybrid.Hybrid, 128, CLIP_FRAMES),
     )
 }
