@@ -20,7 +20,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from deepscan_client import make_verdict
+from deepscan_client import Progress, make_verdict
 
 
 class Behaviour(SimpleNamespace):
@@ -33,7 +33,7 @@ class Behaviour(SimpleNamespace):
 
 
 def behaviour() -> Behaviour:
-    return Behaviour(error=None, delay=0.0, seen=[], cancelled=threading.Event(), model_ready=True)
+    return Behaviour(error=None, delay=0.0, seen=[], cancelled=threading.Event(), model_ready=True, ends_early=False)
 
 
 def _bytes(value: bytes) -> bytes:
@@ -85,6 +85,34 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
             response.outputs.add(name="VERDICT", datatype="BYTES", shape=[1])
             response.raw_output_contents.append(_bytes(_verdict_for(inputs["OPTIONS"])))
         return response
+
+    def ModelStreamInfer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        """Two messages of progress, then the verdict; or silence, or nothing more, as ``does`` says."""
+        for request in requests:
+            raw = dict(zip((tensor.name for tensor in request.inputs), request.raw_input_contents))
+            inputs = {name: bytes(deserialize_bytes_tensor(value)[0]) for name, value in raw.items()}
+            headers = {item.key: item.value for item in context.invocation_metadata()}
+            self.does.seen.append({"inputs": inputs, "headers": headers, "id": request.id})
+            context.add_callback(self.does.cancelled.set)
+            for seconds in (30.0, 60.0):
+                yield _message(request, progress=Progress(seconds, 70.0, 0.5).to_json().encode())
+            until = time.monotonic() + self.does.delay
+            while time.monotonic() < until and context.is_active():
+                time.sleep(0.005)
+            if self.does.error is not None:
+                context.abort(*self.does.error)
+            if not self.does.ends_early:
+                yield _message(request, verdict=_verdict_for(inputs["OPTIONS"]))
+            else:
+                return
+
+
+def _message(request: Any, progress: bytes = b"", verdict: bytes = b"") -> Any:
+    response = service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
+    for name, value in (("PROGRESS", progress), ("VERDICT", verdict)):
+        response.outputs.add(name=name, datatype="BYTES", shape=[1])
+        response.raw_output_contents.append(_bytes(value))
+    return service_pb2.ModelStreamInferResponse(infer_response=response)
 
 
 @pytest.fixture

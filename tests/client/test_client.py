@@ -242,6 +242,7 @@ def test_every_python_block_of_the_clients_readme_runs(monkeypatch: pytest.Monke
     assert len(blocks) >= 3
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"photo")
+    (tmp_path / "recording.wav").write_bytes(b"recording")
     fake = FakeTransport([make_verdict("fake", 0.9)])
     monkeypatch.setattr(deepscan_client._client, "connect", lambda url, timeout: fake)
     monkeypatch.setattr(

@@ -3,6 +3,7 @@
 >>> from deepscan_client import DeepScanClient
 >>> with DeepScanClient("127.0.0.1:8001") as client:        # doctest: +SKIP
 ...     verdict = client.detect_image("photo.jpg")
+...     verdict = client.detect_audio("recording.wav", on_progress=print)
 """
 
 from deepscan_client._aio import AsyncDeepScanClient
@@ -35,6 +36,7 @@ from deepscan_client.verdict import (
     Interval,
     ModelInfo,
     OperatingPoint,
+    Progress,
     Verdict,
 )
 
@@ -71,6 +73,7 @@ __all__ = [
     "ModelInfo",
     "OperatingPoint",
     "OverloadedError",
+    "Progress",
     "Reason",
     "RequestError",
     "RetryPolicy",

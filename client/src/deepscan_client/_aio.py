@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from deepscan_client._client import DEFAULT_URL
 from deepscan_client._config import Deadline, Health, RetryBudget, RetryPolicy, Timeout
-from deepscan_client._media import Source, read_source
-from deepscan_client._request import IMAGE_MODEL, OUTPUTS, Detection, image_request, next_pause, read_verdict
-from deepscan_client._transport import AsyncTransport, connect_async
+from deepscan_client._media import Recording, Source, read_recording, read_source
+from deepscan_client._request import (
+    AUDIO,
+    IMAGE,
+    KINDS,
+    OUTPUTS,
+    STREAM_OUTPUTS,
+    Detection,
+    ended_early,
+    make_request,
+    next_pause,
+    read_progress,
+    read_verdict,
+)
+from deepscan_client._transport import Arrays, AsyncTransport, connect_async
+from deepscan_client.codes import Medium
 from deepscan_client.errors import DeepScanError
-from deepscan_client.verdict import Verdict
+from deepscan_client.verdict import Progress, Verdict
 
 
 class AsyncDeepScanClient:
@@ -48,7 +62,8 @@ class AsyncDeepScanClient:
         until = Deadline.of(deadline, self.timeout.request)
         data = image if isinstance(image, bytes) else await asyncio.to_thread(read_source, image)
         return await self._detect(
-            image_request(
+            make_request(
+                IMAGE,
                 data,
                 heatmaps=heatmaps,
                 confidence_threshold=confidence_threshold,
@@ -58,13 +73,38 @@ class AsyncDeepScanClient:
             )
         )
 
-    async def health(self, deadline: float | Deadline | None = None) -> Health:
-        """Whether the server lives and can judge photos; a server that is away is an answer, no error."""
-        return await self.transport.health(IMAGE_MODEL, Deadline.of(deadline, self.timeout.health))
+    async def detect_audio(
+        self,
+        audio: Recording,
+        *,
+        confidence_threshold: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        request_id: str | None = None,
+        deadline: float | Deadline | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Verdict:
+        """Judge one recording; see :meth:`DeepScanClient.detect_audio`. ``on_progress`` is a plain function."""
+        until = Deadline.of(deadline, self.timeout.recording)
+        data = audio if isinstance(audio, bytes) else await asyncio.to_thread(read_recording, audio)
+        return await self._detect(
+            make_request(
+                AUDIO,
+                data,
+                confidence_threshold=confidence_threshold,
+                request_id=request_id,
+                deadline=until,
+                headers=headers,
+            ),
+            on_progress,
+        )
 
-    async def is_ready(self, deadline: float | Deadline | None = None) -> bool:
-        """Whether the server can judge photos."""
-        return (await self.health(deadline)).ready
+    async def health(self, deadline: float | Deadline | None = None, medium: Medium = Medium.IMAGE) -> Health:
+        """Whether the server lives and can judge a medium; a server that is away is an answer, no error."""
+        return await self.transport.health(KINDS[medium].model, Deadline.of(deadline, self.timeout.health))
+
+    async def is_ready(self, deadline: float | Deadline | None = None, medium: Medium = Medium.IMAGE) -> bool:
+        """Whether the server can judge a medium."""
+        return (await self.health(deadline, medium)).ready
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -78,16 +118,30 @@ class AsyncDeepScanClient:
     ) -> None:
         await self.close()
 
-    async def _detect(self, detection: Detection) -> Verdict:
+    async def _detect(self, detection: Detection, on_progress: Callable[[Progress], object] | None = None) -> Verdict:
         options = detection.options
         tried = 0
         while True:
             tried += 1
             try:
-                arrays = await self.transport.infer(detection.model, detection.inputs, OUTPUTS, options)
+                arrays = await self._ask(detection, on_progress)
             except DeepScanError as error:
                 error.request_id = error.request_id or options.request_id
                 await asyncio.sleep(next_pause(error, tried, self.retry, self._budget, options.deadline))
                 continue
             self._budget.give_back()
             return read_verdict(arrays, options.request_id)
+
+    async def _ask(self, detection: Detection, on_progress: Callable[[Progress], object] | None) -> Arrays:
+        """One try: the message that holds the verdict."""
+        kind, options = detection.kind, detection.options
+        if on_progress is None:
+            return await self.transport.infer(kind.model, detection.inputs, OUTPUTS, options)
+        messages = self.transport.stream(kind.stream, detection.inputs, STREAM_OUTPUTS, options)
+        async with contextlib.aclosing(messages):
+            async for message in messages:
+                progress = read_progress(message, options.request_id)
+                if progress is None:
+                    return message
+                on_progress(progress)
+        raise ended_early(options.request_id)

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from deepscan_client._cancel import Cancellation
 from deepscan_client._config import Deadline, Health, RetryBudget, RetryPolicy, Timeout
-from deepscan_client._media import Source, read_source
-from deepscan_client._request import IMAGE_MODEL, OUTPUTS, Detection, image_request, next_pause, read_verdict
-from deepscan_client._transport import Transport, connect
+from deepscan_client._media import Recording, Source, read_recording, read_source
+from deepscan_client._request import (
+    AUDIO,
+    IMAGE,
+    KINDS,
+    OUTPUTS,
+    STREAM_OUTPUTS,
+    Detection,
+    ended_early,
+    make_request,
+    next_pause,
+    read_progress,
+    read_verdict,
+)
+from deepscan_client._transport import Arrays, Transport, connect
+from deepscan_client.codes import Medium
 from deepscan_client.errors import DeepScanError
-from deepscan_client.verdict import Verdict
+from deepscan_client.verdict import Progress, Verdict
 
 DEFAULT_URL = "127.0.0.1:8001"
 
@@ -76,7 +90,8 @@ class DeepScanClient:
         """
         until = Deadline.of(deadline, self.timeout.request)
         return self._detect(
-            image_request(
+            make_request(
+                IMAGE,
                 read_source(image),
                 heatmaps=heatmaps,
                 confidence_threshold=confidence_threshold,
@@ -87,13 +102,55 @@ class DeepScanClient:
             )
         )
 
-    def health(self, deadline: float | Deadline | None = None) -> Health:
-        """Whether the server lives and can judge photos; a server that is away is an answer, no error."""
-        return self.transport.health(IMAGE_MODEL, Deadline.of(deadline, self.timeout.health))
+    def detect_audio(
+        self,
+        audio: Recording,
+        *,
+        confidence_threshold: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        request_id: str | None = None,
+        deadline: float | Deadline | None = None,
+        headers: Mapping[str, str] | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Verdict:
+        """Judge one recording, a second or an hour long.
 
-    def is_ready(self, deadline: float | Deadline | None = None) -> bool:
-        """Whether the server can judge photos."""
-        return self.health(deadline).ready
+        Args:
+            audio: a path, the bytes of a file (sound alone, or a video with a sound track), or
+                (samples, rate): float32 of -1 to 1 or int16, [n] or [n, channels], and hertz (sent without loss).
+            confidence_threshold: as for a photo.
+            on_progress: told again and again how far a recording has been heard; over gRPC only. What it raises
+                ends the call.
+            request_id: as for a photo, like the rest; the deadline is the client's for recordings where left out.
+
+        Raises:
+            OSError: the path cannot be read; nothing was sent.
+            InputError: the recording cannot be judged, another one can.
+            RequestError: the request is wrong, or progress was asked for over HTTP.
+            ServiceError: the service did not answer (unavailable, overloaded, deadline, cancelled, defect).
+            InstallationError: the server's models are missing or damaged.
+        """
+        until = Deadline.of(deadline, self.timeout.recording)
+        return self._detect(
+            make_request(
+                AUDIO,
+                read_recording(audio),
+                confidence_threshold=confidence_threshold,
+                request_id=request_id,
+                deadline=until,
+                headers=headers,
+                cancellation=cancellation,
+            ),
+            on_progress,
+        )
+
+    def health(self, deadline: float | Deadline | None = None, medium: Medium = Medium.IMAGE) -> Health:
+        """Whether the server lives and can judge a medium; a server that is away is an answer, no error."""
+        return self.transport.health(KINDS[medium].model, Deadline.of(deadline, self.timeout.health))
+
+    def is_ready(self, deadline: float | Deadline | None = None, medium: Medium = Medium.IMAGE) -> bool:
+        """Whether the server can judge a medium."""
+        return self.health(deadline, medium).ready
 
     def close(self) -> None:
         """Give the connections back."""
@@ -107,7 +164,7 @@ class DeepScanClient:
     ) -> None:
         self.close()
 
-    def _detect(self, detection: Detection) -> Verdict:
+    def _detect(self, detection: Detection, on_progress: Callable[[Progress], object] | None = None) -> Verdict:
         options = detection.options
         tried = 0
         while True:
@@ -115,7 +172,7 @@ class DeepScanClient:
                 options.cancellation.raise_if_cancelled(options.request_id)
             tried += 1
             try:
-                arrays = self.transport.infer(detection.model, detection.inputs, OUTPUTS, options)
+                arrays = self._ask(detection, on_progress)
             except DeepScanError as error:
                 error.request_id = error.request_id or options.request_id
                 pause = next_pause(error, tried, self.retry, self._budget, options.deadline)
@@ -126,3 +183,17 @@ class DeepScanClient:
                 continue
             self._budget.give_back()
             return read_verdict(arrays, options.request_id)
+
+    def _ask(self, detection: Detection, on_progress: Callable[[Progress], object] | None) -> Arrays:
+        """One try: the message that holds the verdict."""
+        kind, options = detection.kind, detection.options
+        if on_progress is None:
+            return self.transport.infer(kind.model, detection.inputs, OUTPUTS, options)
+        messages = self.transport.stream(kind.stream, detection.inputs, STREAM_OUTPUTS, options)
+        with contextlib.closing(messages):
+            for message in messages:
+                progress = read_progress(message, options.request_id)
+                if progress is None:
+                    return message
+                on_progress(progress)
+        raise ended_early(options.request_id)

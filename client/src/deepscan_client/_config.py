@@ -54,7 +54,9 @@ class Timeout:
     """Default deadlines of a client, in seconds; None waits for ever."""
 
     request: float | None = 60.0
-    """One detection with all its retries."""
+    """One photo, with all its retries."""
+    recording: float | None = 600.0
+    """One recording, which may be an hour long."""
     health: float | None = 2.0
     """One question about health."""
     connect: float = 5.0

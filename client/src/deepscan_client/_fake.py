@@ -8,7 +8,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from deepscan_client._config import Deadline, Health
 from deepscan_client._status import deadline_error
 from deepscan_client._transport import Array, Arrays, CallOptions, bytes_tensor
 from deepscan_client.codes import Label, Medium
-from deepscan_client.verdict import DecodeInfo, InputInfo, OperatingPoint, Verdict
+from deepscan_client.verdict import DecodeInfo, InputInfo, OperatingPoint, Progress, Verdict
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class FakeCall:
         return bytes(self.inputs["IMAGE"].reshape(-1)[0])
 
     @property
+    def audio(self) -> bytes:
+        """The bytes of the recording."""
+        return bytes(self.inputs["AUDIO"].reshape(-1)[0])
+
+    @property
     def asked(self) -> dict[str, Any]:
         """The options inside the request: ``request_id``, ``heatmaps``, ``confidence_threshold``."""
         return dict(json.loads(self.inputs["OPTIONS"].reshape(-1)[0]))
@@ -43,7 +48,7 @@ Script = Iterable[Answer] | Callable[[FakeCall], Answer]
 
 
 def make_verdict(label: Label | str = Label.REAL, fake_probability: float | None = 0.1, **changes: Any) -> Verdict:
-    """A complete verdict of a photo, to be changed by name."""
+    """A complete verdict of a photo, to be changed by name (``medium=Medium.AUDIO`` for a recording)."""
     verdict = Verdict(
         medium=Medium.IMAGE,
         input=InputInfo(hashlib.sha256(b"").hexdigest(), 0, "JPEG", 640, 480),
@@ -61,6 +66,11 @@ def make_verdict(label: Label | str = Label.REAL, fake_probability: float | None
     return dataclasses.replace(verdict, **changes)
 
 
+def told(progress: Progress) -> Arrays:
+    """The message of a stream that tells progress."""
+    return {"PROGRESS": bytes_tensor(progress.to_json().encode()), "VERDICT": bytes_tensor(b"")}
+
+
 class FakeTransport:
     """Answers from a script and remembers what was asked.
 
@@ -68,6 +78,7 @@ class FakeTransport:
         script: verdicts and errors in their order, the last one for ever; or a function of the call.
         ready: what health says.
         delay: seconds that each answer takes; a deadline before that is missed, a cancellation ends it.
+        progress: told before each verdict that is asked for with ``on_progress``.
 
     >>> from deepscan_client import DeepScanClient
     >>> fake = FakeTransport([make_verdict("fake", 0.97)])
@@ -77,8 +88,11 @@ class FakeTransport:
     b'photo'
     """
 
-    def __init__(self, script: Script = (), *, ready: bool = True, delay: float = 0.0) -> None:
+    def __init__(
+        self, script: Script = (), *, ready: bool = True, delay: float = 0.0, progress: Sequence[Progress] = ()
+    ) -> None:
         self._script = script if callable(script) else list(script) or [make_verdict()]
+        self.progress = tuple(progress)
         self._lock = threading.Lock()
         self.ready = ready
         self.delay = delay
@@ -101,6 +115,18 @@ class FakeTransport:
         else:
             time.sleep(wait)
         return self.answer(call)
+
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> Generator[Arrays, None, None]:
+        """The progress that it was made with, then the next answer of the script."""
+        for progress in self.progress:
+            yield told(progress)
+        yield self.infer(model, inputs, outputs, options)
 
     def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """As it was made."""
@@ -145,8 +171,10 @@ class AsyncFakeTransport:
     ``calls`` are shared, and ``most_at_once`` says how many were in flight together.
     """
 
-    def __init__(self, script: Script = (), *, ready: bool = True, delay: float = 0.0) -> None:
-        self.fake = FakeTransport(script, ready=ready, delay=delay)
+    def __init__(
+        self, script: Script = (), *, ready: bool = True, delay: float = 0.0, progress: Sequence[Progress] = ()
+    ) -> None:
+        self.fake = FakeTransport(script, ready=ready, delay=delay, progress=progress)
         self.cancelled = 0
         self.most_at_once = 0
         self._now = 0
@@ -175,6 +203,18 @@ class AsyncFakeTransport:
         finally:
             self._now -= 1
         return self.fake.answer(call)
+
+    async def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> AsyncGenerator[Arrays, None]:
+        """The progress that it was made with, then the next answer of the script."""
+        for progress in self.fake.progress:
+            yield told(progress)
+        yield await self.infer(model, inputs, outputs, options)
 
     async def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """As it was made."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from typing import Any
 
+import grpc
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
@@ -14,6 +17,9 @@ from deepscan_client._status import deadline_error, error_from_status
 from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
 from deepscan_client._transport import Address, Array, Arrays, CallOptions, health_of, metadata
 from deepscan_client.errors import DeepScanError
+
+_ERRORS_AS_STATUS = {"triton_grpc_error": "true"}
+"""A stream then fails as any other call does, with a status and Triton's words."""
 
 
 def _channel_arguments(address: Address) -> list[tuple[str, Any]]:
@@ -61,6 +67,7 @@ class GrpcTransport:
     """Over gRPC, for threads."""
 
     def __init__(self, address: Address) -> None:
+        self._address = address
         self._client = triton.InferenceServerClient(
             address.target, ssl=address.secure, channel_args=_channel_arguments(address)
         )
@@ -102,6 +109,44 @@ class GrpcTransport:
         if error is not None:
             raise _typed(error, options.request_id) from error
         return read_outputs(result, outputs)
+
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> Generator[Arrays, None, None]:
+        """See :class:`~deepscan_client._transport.Transport`.
+
+        Each stream has a channel of its own, because tritonclient's client knows one stream at a time.
+        """
+        messages: queue.SimpleQueue[tuple[Any, InferenceServerException | None]] = queue.SimpleQueue()
+        cancellation = options.cancellation
+        client = triton.InferenceServerClient(
+            self._address.target, ssl=self._address.secure, channel_args=_channel_arguments(self._address)
+        )
+        with contextlib.closing(client):
+            client.start_stream(
+                lambda result, error: messages.put((result, error)),
+                stream_timeout=_seconds(options.deadline, options.request_id),
+                headers=metadata(options) | _ERRORS_AS_STATUS,
+            )
+            # Closing the client ends the call: without this it would wait for a server that hangs.
+            stop = contextlib.ExitStack()
+            stop.callback(client.stop_stream, cancel_requests=True)
+            with stop, cancellation.runs(stop.close) if cancellation is not None else contextlib.nullcontext():
+                client.async_stream_infer(
+                    model,
+                    make_inputs(triton, inputs),
+                    outputs=make_outputs(triton, outputs),
+                    request_id=options.request_id,
+                )
+                while True:
+                    result, error = messages.get()
+                    if error is not None:
+                        raise _typed(error, options.request_id) from error
+                    yield read_outputs(result, outputs)
 
     def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """See :class:`~deepscan_client._transport.Transport`."""
@@ -155,6 +200,38 @@ class AsyncGrpcTransport:
         except InferenceServerException as error:
             raise _typed(error, options.request_id) from error
         return read_outputs(result, outputs)
+
+    async def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> AsyncGenerator[Arrays, None]:
+        """See :class:`~deepscan_client._transport.AsyncTransport`."""
+
+        async def requests() -> AsyncIterator[dict[str, Any]]:
+            yield {
+                "model_name": model,
+                "inputs": make_inputs(triton, inputs),
+                "outputs": make_outputs(triton, outputs),
+                "request_id": options.request_id,
+            }
+
+        call = self._connected().stream_infer(
+            requests(),
+            stream_timeout=_seconds(options.deadline, options.request_id),
+            headers=metadata(options) | _ERRORS_AS_STATUS,
+        )
+        try:
+            async for result, error in call:
+                if error is not None:
+                    raise _typed(error, options.request_id) from error
+                yield read_outputs(result, outputs)
+        except grpc.RpcError as error:
+            raise error_from_status(str(error.code()), error.details() or "", options.request_id or None) from error
+        finally:
+            call.cancel()
 
     async def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """See :class:`~deepscan_client._transport.AsyncTransport`."""

@@ -13,7 +13,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from urllib.parse import quote, urlsplit
 
 import tritonclient.http as triton
@@ -21,7 +21,7 @@ import tritonclient.http as triton
 from deepscan_client._config import Deadline, Health
 from deepscan_client._status import deadline_error, error_from_status, unreachable
 from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
-from deepscan_client._transport import Address, Array, Arrays, CallOptions, health_of, metadata
+from deepscan_client._transport import Address, Array, Arrays, CallOptions, cannot_stream, health_of, metadata
 from deepscan_client.errors import DeepScanError, UnavailableError
 
 STATUS_DETAIL = 300
@@ -60,6 +60,20 @@ class HttpTransport:
             answer, header_length=None if length is None else int(length)
         )
         return read_outputs(parsed, outputs)
+
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> Generator[Arrays, None, None]:
+        """See :class:`~deepscan_client._transport.Transport`.
+
+        Raises:
+            RequestError: always.
+        """
+        raise cannot_stream(self._address, options.request_id)
 
     def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """See :class:`~deepscan_client._transport.Transport`."""

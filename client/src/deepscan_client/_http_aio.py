@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, cast
 
 import tritonclient.http as triton
@@ -14,7 +14,7 @@ from deepscan_client._config import Deadline, Health
 from deepscan_client._http import STATUS_DETAIL
 from deepscan_client._status import deadline_error, error_from_status, unreachable
 from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
-from deepscan_client._transport import Address, Array, Arrays, CallOptions, health_of, metadata
+from deepscan_client._transport import Address, Array, Arrays, CallOptions, cannot_stream, health_of, metadata
 from deepscan_client.errors import DeadlineError, DeepScanError, UnavailableError
 
 
@@ -62,6 +62,20 @@ class AsyncHttpTransport:
         except OSError as error:
             raise self._broken(error, request_id) from error
         return read_outputs(result, outputs)
+
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),  # noqa: B008
+    ) -> AsyncGenerator[Arrays, None]:
+        """See :class:`~deepscan_client._transport.AsyncTransport`.
+
+        Raises:
+            RequestError: always.
+        """
+        raise cannot_stream(self._address, options.request_id)
 
     async def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """See :class:`~deepscan_client._transport.AsyncTransport`."""

@@ -12,34 +12,51 @@ from deepscan_client._cancel import Cancellation
 from deepscan_client._config import Deadline, RetryBudget, RetryPolicy
 from deepscan_client._status import deadline_error
 from deepscan_client._transport import Arrays, CallOptions, bytes_tensor
-from deepscan_client.codes import ErrorCode
+from deepscan_client.codes import ErrorCode, Medium
 from deepscan_client.errors import DeepScanError, InternalError, OverloadedError, RequestError, UnavailableError
-from deepscan_client.verdict import Verdict
+from deepscan_client.verdict import Progress, Verdict
 
-IMAGE_MODEL = "deepfake_image"
 OUTPUTS = ("VERDICT",)
+STREAM_OUTPUTS = ("PROGRESS", "VERDICT")
+"""Of a model that streams: VERDICT is empty in every message but the last."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The public models of one medium."""
+
+    model: str
+    tensor: str
+    stream: str = ""
+    """The model that tells its progress; empty where there is none."""
+
+
+IMAGE = Kind("deepfake_image", "IMAGE")
+AUDIO = Kind("deepfake_audio", "AUDIO", "deepfake_audio_stream")
+KINDS = {Medium.IMAGE: IMAGE, Medium.AUDIO: AUDIO}
 
 
 @dataclass(frozen=True)
 class Detection:
     """One request, ready to be sent."""
 
-    model: str
+    kind: Kind
     inputs: Arrays
     options: CallOptions
 
 
-def image_request(
+def make_request(
+    kind: Kind,
     data: bytes,
     *,
-    heatmaps: bool,
     confidence_threshold: float | None,
     request_id: str | None,
     deadline: Deadline | None,
     headers: Mapping[str, str] | None,
     cancellation: Cancellation | None = None,
+    heatmaps: bool = False,
 ) -> Detection:
-    """The request of one photo.
+    """The request of one photo or recording.
 
     Raises:
         RequestError: the threshold is no number of 0 to 1, or the request id does not fit into a header.
@@ -58,8 +75,8 @@ def image_request(
         asked["heatmaps"] = True
     if confidence_threshold is not None:
         asked["confidence_threshold"] = float(confidence_threshold)
-    inputs = {"IMAGE": bytes_tensor(data), "OPTIONS": bytes_tensor(json.dumps(asked).encode())}
-    return Detection(IMAGE_MODEL, inputs, CallOptions(deadline, request_id, dict(headers or {}), cancellation))
+    inputs = {kind.tensor: bytes_tensor(data), "OPTIONS": bytes_tensor(json.dumps(asked).encode())}
+    return Detection(kind, inputs, CallOptions(deadline, request_id, dict(headers or {}), cancellation))
 
 
 def read_verdict(arrays: Arrays, request_id: str) -> Verdict:
@@ -71,14 +88,37 @@ def read_verdict(arrays: Arrays, request_id: str) -> Verdict:
     try:
         verdict = Verdict.from_json(arrays["VERDICT"].reshape(-1)[0])
     except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise InternalError(
-            f"the server's answer is no verdict that this client reads: {error}",
-            code=ErrorCode.BAD_ANSWER,
-            remedy="client and server differ: update both to the same version",
-            request_id=request_id,
-        ) from error
+        raise _bad_answer(f"the server's answer is no verdict that this client reads: {error}", request_id) from error
     # The id of the question is the id of the answer, also where a cache answered.
     return verdict if verdict.request_id == request_id else dataclasses.replace(verdict, request_id=request_id)
+
+
+def read_progress(message: Arrays, request_id: str) -> Progress | None:
+    """What one message of a stream says of the progress; None for the last one, which brings the verdict.
+
+    Raises:
+        InternalError: it is neither (code ``bad_answer``).
+    """
+    try:
+        if message["VERDICT"].reshape(-1)[0]:
+            return None
+        return Progress.from_json(message["PROGRESS"].reshape(-1)[0])
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        raise _bad_answer(f"the server's message is no progress that this client reads: {error}", request_id) from error
+
+
+def ended_early(request_id: str) -> InternalError:
+    """The error for a stream that ended before its verdict."""
+    return _bad_answer("the server's stream ended without a verdict", request_id)
+
+
+def _bad_answer(message: str, request_id: str) -> InternalError:
+    return InternalError(
+        message,
+        code=ErrorCode.BAD_ANSWER,
+        remedy="client and server differ: update both to the same version",
+        request_id=request_id,
+    )
 
 
 def next_pause(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deepscan_client._cancel import Cancellation
 from deepscan_client._config import Deadline, Health, Timeout
+from deepscan_client.errors import RequestError
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -52,6 +53,21 @@ class Transport(Protocol):
         """
         ...
 
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),
+    ) -> Generator[Arrays, None, None]:
+        """Run a model that answers with several messages. Closing the generator cancels the call on the server.
+
+        Raises:
+            RequestError: this transport cannot stream.
+            DeepScanError: as :meth:`infer`.
+        """
+        ...
+
     def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """Whether the server and one of its models can work; never raises for a server that is away."""
         ...
@@ -72,6 +88,16 @@ class AsyncTransport(Protocol):
         options: CallOptions = CallOptions(),
     ) -> Arrays:
         """See :meth:`Transport.infer`."""
+        ...
+
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: CallOptions = CallOptions(),
+    ) -> AsyncGenerator[Arrays, None]:
+        """See :meth:`Transport.stream`."""
         ...
 
     async def health(self, model: str, deadline: Deadline | None = None) -> Health:
@@ -153,6 +179,15 @@ def metadata(options: CallOptions) -> dict[str, str]:
     if options.request_id:
         headers.setdefault("x-request-id", options.request_id)
     return headers
+
+
+def cannot_stream(address: Address, request_id: str) -> RequestError:
+    """The error of a transport over HTTP, which brings one answer only."""
+    return RequestError(
+        f"{address} cannot tell progress: that needs gRPC",
+        remedy="name the server's gRPC port (host:8001), or leave on_progress out",
+        request_id=request_id or None,
+    )
 
 
 def bytes_tensor(*values: bytes) -> Array:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from deepscan_client.codes import Label, Medium, Reason
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 _T = TypeVar("_T")
 
@@ -31,6 +31,12 @@ class InputInfo:
     """Pixels, after orientation was applied."""
     height: int | None = None
     duration_s: float | None = None
+    """Seconds of a recording, as they were decoded."""
+    codec: str | None = None
+    """Of a recording, for example ``mp3`` or ``pcm_s16le``."""
+    sample_rate: int | None = None
+    """Of a recording as it was sent, in hertz."""
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,11 @@ class DecodeInfo:
     """Which decoder ran and what it had to change: a fallback is never silent."""
 
     decoder: str
-    """Who turned the bytes into pixels, for example ``opencv`` or ``pillow+opencv``."""
+    """Who turned the bytes into pixels or samples, for example ``opencv``, ``pillow+opencv`` or ``pyav``."""
     orientation: int = 1
     """EXIF orientation that was applied, 1 to 8."""
     notes: tuple[str, ...] = ()
-    """What was changed on the way: colour space, depth, transparency."""
+    """What was changed on the way: colour space, depth, transparency; channels mixed, a damaged end left out."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class Evidence:
     weight: float | None = None
     """Its weight in the fused log-odds; None for evidence that carries no weight."""
     note: str = ""
+    confidence: float | None = None
+    """How well a measurement stands, 0 to 1; None where it is a network's score."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,10 @@ class Verdict:
     """Milliseconds by stage, and ``total``."""
     request_id: str = ""
     timeline: tuple[tuple[float, float, float], ...] = ()
-    """Start, end (seconds) and probability of stretches of a recording; empty for a photo."""
+    """Start, end (seconds) and probability of stretches of a recording; empty for a photo. Stretches without
+    speech are left out."""
+    suspicious: tuple[tuple[float, float], ...] = ()
+    """Start and end (seconds) of the stretches of a recording that sound synthetic by themselves."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """What the file says of its own origin (camera, software); never trusted, only reported."""
     cached: bool = False
@@ -185,6 +196,40 @@ class Verdict:
         if not isinstance(data, dict):
             raise ValueError("not a verdict: not a JSON object")
         return cls.from_dict(data)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long recording has been heard."""
+
+    seconds: float
+    """Heard so far."""
+    duration_s: float | None = None
+    """Of the whole recording as its header says, None where it does not."""
+    fake_probability: float | None = None
+    """Of what was heard so far; the verdict may say otherwise."""
+
+    @property
+    def share(self) -> float | None:
+        """Heard so far, 0 to 1; None where the length is not known."""
+        return min(1.0, self.seconds / self.duration_s) if self.duration_s else None
+
+    def to_json(self) -> str:
+        """One line of JSON, as a server sends it."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Progress:
+        """Rebuild what ``to_json`` wrote; unknown fields are ignored.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        data = json.loads(text)
+        try:
+            return _build(cls, data)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"not progress: {error}") from error
 
 
 def _plain(value: Any) -> Any:
