@@ -44,11 +44,13 @@ class Batch:
     """Items for one model, in any number above 0, and the largest batch that it takes."""
 
     model: str
-    items: Array
+    inputs: Mapping[str, Array]
+    """By name, each with one row an item."""
+    outputs: tuple[str, ...]
     largest: int
 
 
-def run_batches(infer: Infer, batches: Sequence[Batch], name: str, outputs: tuple[str, ...]) -> dict[str, Arrays]:
+def run_batches(infer: Infer, batches: Sequence[Batch]) -> dict[str, Arrays]:
     """Run the items of several models, cut at each model's largest batch; answers by model, joined in order.
 
     All parts of all models go in with one ``run``, so that they can run side by side.
@@ -56,26 +58,28 @@ def run_batches(infer: Infer, batches: Sequence[Batch], name: str, outputs: tupl
     Args:
         infer: runs the parts.
         batches: at most one for each model.
-        name: the input that every one of these models calls its items by.
-        outputs: what is asked of each model.
     """
     calls = [
-        Call(batch.model, {name: batch.items[start : start + batch.largest]}, outputs)
+        Call(
+            batch.model,
+            {name: rows[start : start + batch.largest] for name, rows in batch.inputs.items()},
+            batch.outputs,
+        )
         for batch in batches
-        for start in range(0, len(batch.items), batch.largest)
+        for start in range(0, len(next(iter(batch.inputs.values()))), batch.largest)
     ]
     parts: dict[str, list[Arrays]] = {}
     for call, answer in zip(calls, infer.run(calls), strict=True):
         parts.setdefault(call.model, []).append(answer)
     return {
-        model: {key: np.concatenate([answer[key] for answer in answers]) for key in outputs}
-        for model, answers in parts.items()
+        batch.model: {key: np.concatenate([answer[key] for answer in parts[batch.model]]) for key in batch.outputs}
+        for batch in batches
     }
 
 
 def run_in_batches(infer: Infer, model: str, name: str, items: Array, outputs: tuple[str, ...], largest: int) -> Arrays:
-    """:func:`run_batches` for one model."""
-    return run_batches(infer, [Batch(model, items, largest)], name, outputs)[model]
+    """:func:`run_batches` for one model with one input."""
+    return run_batches(infer, [Batch(model, {name: items}, outputs, largest)])[model]
 
 
 def digest_words(sha256_hex: str) -> NDArray[np.int32]:

@@ -102,8 +102,10 @@ class PhotoAnalyzer:
         outputs = ("LOGIT", "CAM", "RECORD") if heatmaps else ("LOGIT", "RECORD")
         if self._novelty is not None and self._novelty.known:
             outputs = (*outputs, "EMBEDDING")
-        batches = [Batch(card.name, crops[card.name], card.max_batch_size) for card in self._networks]
-        return run_batches(self._infer, batches, "IMAGES", outputs)
+        return run_batches(
+            self._infer,
+            [Batch(card.name, {"IMAGES": crops[card.name]}, outputs, card.max_batch_size) for card in self._networks],
+        )
 
     def _faces(
         self, found: Faces, crops: dict[str, NDArray[np.uint8]], answers: dict[str, Arrays], heatmaps: bool
