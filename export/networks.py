@@ -19,12 +19,19 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cards.card import Preprocessing
 from export.graph import half_rounded
+from pipelines.audio.windows import CELL
 from training.models.efficientnet_lite import EfficientNetLite0
 from training.models.localising import LocalisingEfficientNetLite0
 from training.models.registry import Network, network, read_checkpoint
 
-INPUTS = {"crop": ("IMAGES",), "embeddings": ("EMBEDDINGS", "MASK"), "clip": ("CLIP", "MASK")}
+INPUTS = {
+    "crop": ("IMAGES",),
+    "embeddings": ("EMBEDDINGS", "MASK"),
+    "clip": ("CLIP", "MASK"),
+    "audio": ("AUDIO", "MASK"),
+}
 OUTPUTS = ("LOGIT", "EMBEDDING", "CAM")
+VOICE_OUTPUTS = ("LOGIT", "EMBEDDING", "FRAMES")
 _LOG = logging.getLogger(__name__)
 
 
@@ -132,6 +139,23 @@ class ServedSequence(nn.Module):
         return output.logit, output.embedding, output.cam
 
 
+class ServedVoice(nn.Module):
+    """What the repository serves of a voice network: windows FP32 [n, s] and a mask FP32 [n, cells]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        output = self.network(audio, mask)
+        return output.logit, output.embedding, output.frames
+
+
+def outputs_of(entry: Network) -> tuple[str, ...]:
+    """Names of the outputs of the served form, but for RECORD."""
+    return VOICE_OUTPUTS if entry.takes == "audio" else OUTPUTS
+
+
 def served_form(entry: Network, model: nn.Module, preprocessing: Preprocessing | None) -> nn.Module:
     """The form in which a (folded) network is served.
 
@@ -140,6 +164,8 @@ def served_form(entry: Network, model: nn.Module, preprocessing: Preprocessing |
     """
     if entry.takes == "embeddings":
         return ServedSequence(model).eval()
+    if entry.takes == "audio":
+        return ServedVoice(model).eval()
     if preprocessing is None:
         raise ValueError(f"the card of {entry.name} must say preprocessing")
     form = Served if entry.takes == "crop" else ServedClip
@@ -150,12 +176,18 @@ def example_arrays(entry: Network, size: int, items: int, seed: int = 5) -> dict
     """Random inputs of the served form by name; clips miss frames at the end or in the middle.
 
     Args:
-        size: side in pixels, or width of an embedding.
+        size: side in pixels, width of an embedding, or samples of a window.
     """
     rng = np.random.default_rng(seed)
     if entry.takes == "crop":
         return {"IMAGES": rng.integers(0, 256, (items, size, size, 3), dtype=np.uint8)}
     mask = np.ones((items, entry.frames), np.float32)
+    if entry.takes == "audio":
+        audio = rng.standard_normal((items, size), np.float32) * np.float32(0.06)
+        for item in range(1, items, 2):  # a recording ends; what lies behind is zero
+            cells = int(rng.integers(entry.frames // 3, entry.frames))
+            mask[item, cells:], audio[item, cells * CELL :] = 0, 0
+        return {"AUDIO": audio, "MASK": mask}
     for item in range(items):
         if item % 2:
             mask[item, rng.integers(1, entry.frames) :] = 0

@@ -27,7 +27,7 @@ from cards.record import PrecisionResult, VersionRecord
 from cards.repository import ModelRepository
 from export import face_detector, generate
 from export.graph import OPSET, add_record_output, record_words, safetensors_bytes, write_bytes
-from export.networks import INPUTS, OUTPUTS, example_arrays, half, served_form, weights_of
+from export.networks import INPUTS, OUTPUTS, example_arrays, half, outputs_of, served_form, weights_of
 from export.provenance import settings_in, told_of
 from export.quantize import quantize, session, time_ratio
 from export.record import git_revision, hashes, now, write_record
@@ -43,18 +43,20 @@ SECOND_BATCH = 5
 _LOG = logging.getLogger(__name__)
 
 
-def to_onnx(served: nn.Module, examples: Sequence[Tensor], inputs: Sequence[str], name: str) -> onnx.ModelProto:
+def to_onnx(
+    served: nn.Module, examples: Sequence[Tensor], inputs: Sequence[str], name: str, outputs: Sequence[str] = OUTPUTS
+) -> onnx.ModelProto:
     """Export a served network with a dynamic batch (torch's dynamo exporter, opset 20).
 
     Args:
         examples: one tensor for each input, of two items.
-        inputs: their names; name: of the graph.
+        inputs, outputs: their names; name: of the graph.
     """
     program = torch.onnx.export(
         served.eval(),
         tuple(examples),
         input_names=list(inputs),
-        output_names=list(OUTPUTS),
+        output_names=list(outputs),
         opset_version=OPSET,
         dynamo=True,
         dynamic_shapes=({0: torch.export.Dim("n", min=1, max=1024)},) * len(examples),
@@ -76,7 +78,11 @@ def to_onnx(served: nn.Module, examples: Sequence[Tensor], inputs: Sequence[str]
 
 
 def parity(
-    served: nn.Module, path: Path, arrays: Mapping[str, npt.NDArray[Any]], batches: Sequence[int] = (1, SECOND_BATCH)
+    served: nn.Module,
+    path: Path,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    batches: Sequence[int] = (1, SECOND_BATCH),
+    outputs: Sequence[str] = OUTPUTS,
 ) -> dict[str, float]:
     """Largest absolute difference of each output between PyTorch and ONNX Runtime, at batch 1 and 5.
 
@@ -90,10 +96,10 @@ def parity(
     errors = {}
     for batch in batches:
         some = {name: value[:batch] for name, value in arrays.items()}
-        answers = runtime.run(list(OUTPUTS), some)
+        answers = runtime.run(list(outputs), some)
         with torch.inference_mode():
             expected = served(*(torch.from_numpy(value) for value in some.values()))
-        for name, answer, truth in zip(OUTPUTS, answers, expected, strict=True):
+        for name, answer, truth in zip(outputs, answers, expected, strict=True):
             if answer.shape != tuple(truth.shape):
                 raise RuntimeError(f"{name}: shape {answer.shape}, expected {tuple(truth.shape)}")
             errors[f"{name.lower()}_batch_{batch}"] = float(np.abs(answer - truth.numpy()).max())
@@ -195,7 +201,7 @@ def export_model(
     served = served_form(entry, folded, card.preprocessing)
     names = INPUTS[entry.takes]
     arrays = example_arrays(entry, side, SECOND_BATCH)
-    graph = to_onnx(served, [torch.from_numpy(arrays[name][:2]) for name in names], names, card.name)
+    graph = to_onnx(served, [torch.from_numpy(arrays[name][:2]) for name in names], names, card.name, outputs_of(entry))
     add_record_output(graph, record_words(weights), names[0])
     onnx.checker.check_model(graph, full_check=True)
     write_bytes(partial / "model.onnx", graph.SerializeToString(deterministic=True))
@@ -203,7 +209,7 @@ def export_model(
     if photos is not None and card.preprocessing is not None:
         some = np.random.default_rng(5).choice(len(photos), SECOND_BATCH, replace=False)
         arrays = {names[0]: crops_of(photos, some, card.preprocessing.size, card.preprocessing.margin)}
-    errors = parity(served, partial / "model.onnx", arrays)
+    errors = parity(served, partial / "model.onnx", arrays, outputs=outputs_of(entry))
     check_outputs(card, partial / "model.onnx", arrays)
     fit = Fit.read(checkpoint.with_name("calibration.json"))
     precisions = {}

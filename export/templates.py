@@ -14,6 +14,7 @@ from string import Template
 import torch
 from torch import nn
 
+from training.models.output import VoiceOutput
 from training.models.registry import Network
 
 FOLDER = Path(__file__).resolve().with_name("cards")
@@ -36,6 +37,7 @@ def card_text(entry: Network, model: nn.Module, size: int | None = None, margin:
     inputs = replace(entry, size=size).example(1)
     with torch.inference_mode():
         output = model.eval()(*inputs)
+    extent = output.frames.shape if isinstance(output, VoiceOutput) else output.cam.shape
     file = "timm" if entry.name.startswith("timm/") else entry.name
     return Template((FOLDER / f"{file}.yaml").read_text(encoding="utf-8")).substitute(
         name=model_name(entry),
@@ -44,8 +46,8 @@ def card_text(entry: Network, model: nn.Module, size: int | None = None, margin:
         margin=MARGIN if margin is None else margin,
         frames=entry.frames,
         features=output.embedding.shape[1],
-        rows=output.cam.shape[1],
-        columns=output.cam.shape[2],
+        rows=extent[1],
+        columns=extent[-1],
     )
 
 

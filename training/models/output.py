@@ -43,6 +43,20 @@ class Output(NamedTuple):
     cam: Tensor
 
 
+class VoiceOutput(NamedTuple):
+    """What a voice network answers; it takes audio float [n, 64600] and a mask float [n, 127].
+
+    Attributes:
+        logit: [n, 1], log-odds of a fake before calibration.
+        embedding: [n, d], features of the window.
+        frames: [n, t], log-odds of stretches of about a second, evenly spaced over the window.
+    """
+
+    logit: Tensor
+    embedding: Tensor
+    frames: Tensor
+
+
 class Affine(nn.Module):
     """From the common normalisation to the one that a backbone was pretrained with: a factor and a shift a channel.
 

@@ -34,8 +34,8 @@ class Network:
     Attributes:
         name: as in ``model_repository/``, but for ``timm/<name>``.
         family: of the design's table.
-        takes: ``crop`` [n, 3, s, s]; ``embeddings`` [n, t, d] and a mask; ``clip`` [n, t, 3, s, s] and a mask; ``audio``
-            [n, s] and a mask.
+        takes: ``crop`` [n, 3, s, s]; ``embeddings`` [n, t, d] and a mask; ``clip`` [n, t, 3, s, s] and a mask;
+            ``audio`` [n, s] and a mask.
         build: the network that training begins with.
         empty: the same layout with random weights.
         size: s in pixels (samples for ``audio``), or d of ``embeddings``.
