@@ -77,6 +77,7 @@ class AsyncDeepScanClient:
         self,
         audio: Recording,
         *,
+        analyzers: bool = False,
         confidence_threshold: float | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         request_id: str | None = None,
@@ -90,6 +91,7 @@ class AsyncDeepScanClient:
             make_request(
                 AUDIO,
                 data,
+                analyzers=analyzers,
                 confidence_threshold=confidence_threshold,
                 request_id=request_id,
                 deadline=until,

@@ -106,6 +106,7 @@ class DeepScanClient:
         self,
         audio: Recording,
         *,
+        analyzers: bool = False,
         confidence_threshold: float | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         request_id: str | None = None,
@@ -118,6 +119,8 @@ class DeepScanClient:
         Args:
             audio: a path, the bytes of a file (sound alone, or a video with a sound track), or
                 (samples, rate): float32 of -1 to 1 or int16, [n] or [n, channels], and hertz (sent without loss).
+            analyzers: measure the voice as well (pitch, jitter, shimmer, pauses, breaths, speaker drift), as evidence
+                without weight.
             confidence_threshold: as for a photo.
             on_progress: told again and again how far a recording has been heard; over gRPC only. What it raises
                 ends the call.
@@ -135,6 +138,7 @@ class DeepScanClient:
             make_request(
                 AUDIO,
                 read_recording(audio),
+                analyzers=analyzers,
                 confidence_threshold=confidence_threshold,
                 request_id=request_id,
                 deadline=until,

@@ -39,7 +39,7 @@ class FakeCall:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The options inside the request: ``request_id``, ``heatmaps``, ``confidence_threshold``."""
+        """The options inside the request: ``request_id``, ``heatmaps``, ``analyzers``, ``confidence_threshold``."""
         return dict(json.loads(self.inputs["OPTIONS"].reshape(-1)[0]))
 
 

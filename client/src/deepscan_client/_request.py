@@ -55,6 +55,7 @@ def make_request(
     headers: Mapping[str, str] | None,
     cancellation: Cancellation | None = None,
     heatmaps: bool = False,
+    analyzers: bool = False,
 ) -> Detection:
     """The request of one photo or recording.
 
@@ -73,6 +74,8 @@ def make_request(
     asked: dict[str, object] = {"request_id": request_id}
     if heatmaps:
         asked["heatmaps"] = True
+    if analyzers:
+        asked["analyzers"] = True
     if confidence_threshold is not None:
         asked["confidence_threshold"] = float(confidence_threshold)
     inputs = {kind.tensor: bytes_tensor(data), "OPTIONS": bytes_tensor(json.dumps(asked).encode())}
