@@ -12,7 +12,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from cards.card import ModelCard, Preprocessing
 from cards.record import PrecisionResult, VersionRecord
 from cards.repository import ModelRepository
-from export import face_detector, generate
+from export import face_detector, generate, speaker_embedding, voice_activity
 from export.graph import OPSET, add_record_output, record_words, safetensors_bytes, write_bytes
 from export.networks import INPUTS, OUTPUTS, example_arrays, half, outputs_of, served_form, weights_of
 from export.provenance import settings_in, told_of
@@ -40,6 +40,12 @@ from training.report import Fit
 from training.train import crops_of, held_out_photos
 
 SECOND_BATCH = 5
+CONVERTED: dict[str, Callable[[Path], None]] = {
+    "face_detector": face_detector.main,
+    "speaker_embedding": speaker_embedding.main,
+    "voice_activity": voice_activity.main,
+}
+"""Networks that come from a package and not from a checkpoint."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -159,7 +165,7 @@ def export_model(
     """Write one version of a network and return its folder.
 
     Args:
-        model: a name of the registry, or ``face_detector`` (which is converted from a package and takes no checkpoint).
+        model: a name of the registry, or one of ``CONVERTED`` (from a package, without a checkpoint).
         checkpoint: ``last.pt`` or ``model.pt`` of a training run; its calibration is read from ``calibration.json``
             beside it, where ``python -m training.calibrate`` wrote one.
         repository: the model repository (default: the one beside this code). A model that it lacks gets a card.
@@ -173,12 +179,13 @@ def export_model(
         ValueError: the model is unknown, or the checkpoint is missing or another network's.
         deepscan_client.errors.InstallationError: the card does not fit the network.
     """
-    if model == "face_detector":
+    if model in CONVERTED:
         target = ModelRepository(repository).root / model / str(version)
-        face_detector.main(target)
+        CONVERTED[model](target)
         return target
     if model not in NETWORKS and not model.startswith("timm/"):
-        raise ValueError(f"no exporter for {model!r}: there are face_detector, {', '.join(NETWORKS)} and timm/<name>")
+        known = ", ".join((*CONVERTED, *NETWORKS))
+        raise ValueError(f"no exporter for {model!r}: there are {known} and timm/<name>")
     if checkpoint is None:
         raise ValueError(f"{model} is exported from a checkpoint: name one with --checkpoint")
     entry, trained, state = read_checkpoint(checkpoint, model)
@@ -274,7 +281,7 @@ def _put_in_place(partial: Path, target: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """``python -m export.onnx_export MODEL --checkpoint FILE``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help=f"face_detector, {', '.join(NETWORKS)}, or timm/<name>")
+    parser.add_argument("model", help=f"{', '.join((*CONVERTED, *NETWORKS))}, or timm/<name>")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
