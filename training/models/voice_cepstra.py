@@ -5,7 +5,7 @@ quietest parts: a floor 25 dB under the mean costs 0.15 of AUC), an orthonormal 
 their slopes and the slopes of these, the standard deviation over the frames that hold recording. No means: they tell
 speaker and channel. The front end is fixed, so that features are computed once and heads train in seconds.
 
-``FRAMES`` applies the same kind of head to stretches of a second, centred on every fourth cell.
+``FRAMES`` applies the same kind of head to stretches of a second, the n-th centred on cell 4 n + 2.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def local_deviation(centred: Tensor, valid: Tensor, ratio: int, least: float = 1
     stack = functional.pad(stack, (before, frames - stack.shape[2] - before))
     cells = functional.avg_pool1d(stack, ratio, ratio)
     reach = STRETCH // 2
-    means = functional.avg_pool1d(functional.pad(cells, (reach, reach + STRIDE)), STRETCH, STRIDE)[:, :, :PLACES]
+    means = functional.avg_pool1d(functional.pad(cells, (reach - STRIDE // 2, reach + STRIDE)), STRETCH, STRIDE)[
+        :, :, :PLACES
+    ]
     width = centred.shape[2]
     count = means[:, 2 * width :].clamp(min=1e-3)
     first, second = means[:, :width] / count, means[:, width : 2 * width] / count

@@ -55,7 +55,7 @@ class MomentHead(nn.Module):
         logit = self.classifier(functional.dropout(embedding, self.dropout, self.training))
         told = functional.conv1d(features, self.classifier.weight[:, :, None]) * share
         every, width = STRIDE // self.step, STRETCH // self.step | 1
-        pad = (width // 2, width // 2 + every)
+        pad = (width // 2 - every // 2, width // 2 + every)
         sums = functional.avg_pool1d(functional.pad(torch.cat([told, share], dim=1), pad), width, every)
         frames = sums[:, 0, :PLACES] / sums[:, 1, :PLACES].clamp(min=1e-3) + self.classifier.bias
         return VoiceOutput(logit, embedding, frames)
