@@ -14,8 +14,25 @@ from deepscan.labelled import Item
 from deepscan.safe import words
 from deepscan.scan import Result, Settings, scan
 from deepscan_client import AsyncDeepScanClient
-from deepscan_client.verdict import ModelInfo
+from deepscan_client.codes import Label, Medium
+from deepscan_client.verdict import ModelInfo, Verdict
 from pipelines.evaluation import GroupQuality, Judged, Measured, Quality, quality
+
+SPEECH = "speech"
+"""The evidence of a recording that says how many seconds of it are speech."""
+LEAST_SPEECH_S = 2.0
+POOLED = {Medium.IMAGE: "all photos", Medium.AUDIO: "all recordings"}
+
+
+class Pooled(BaseModel):
+    """All items of one medium together, each counted once."""
+
+    medium: Medium
+    quality: Quality
+    gradable: int
+    """Judged items that a label can be asked of: a face in the photo, or two seconds of speech."""
+    gradable_conclusive: int
+    """Those of them that were labelled ``real`` or ``fake``."""
 
 
 class Report(BaseModel):
@@ -32,6 +49,8 @@ class Report(BaseModel):
     failed: int
     """Files that could not be judged at all; they are in no measure."""
     quality: Quality
+    pooled: tuple[Pooled, ...] = ()
+    """A row for each medium."""
 
 
 async def judge_items(
@@ -48,6 +67,7 @@ async def judge_items(
 def make_report(items: Sequence[Item], results: Sequence[Result], data: str) -> Report:
     """The report of judged items."""
     judged: list[Judged] = []
+    by_medium: dict[Medium, list[tuple[Judged, Verdict]]] = {}
     models: set[ModelInfo] = set()
     thresholds: set[float] = set()
     for item, result in zip(items, results, strict=True):
@@ -56,9 +76,9 @@ def make_report(items: Sequence[Item], results: Sequence[Result], data: str) -> 
         verdict = result.verdict
         models.update(verdict.models)
         thresholds.add(verdict.operating_point.threshold)
-        judged.append(
-            Judged(group=item.group, fake=item.fake, probability=verdict.fake_probability, label=verdict.label)
-        )
+        one = Judged(group=item.group, fake=item.fake, probability=verdict.fake_probability, label=verdict.label)
+        judged.append(one)
+        by_medium.setdefault(verdict.medium, []).append((one, verdict))
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=data,
@@ -66,6 +86,25 @@ def make_report(items: Sequence[Item], results: Sequence[Result], data: str) -> 
         thresholds=tuple(sorted(thresholds)),
         failed=sum(result.verdict is None for result in results),
         quality=quality(judged),
+        pooled=tuple(_pooled(medium, rows) for medium, rows in sorted(by_medium.items())),
+    )
+
+
+def gradable(verdict: Verdict) -> bool:
+    """Whether a label can be asked of an input: it shows a face, or holds two seconds of speech."""
+    if verdict.medium is Medium.AUDIO:
+        return any(item.name == SPEECH and item.score >= LEAST_SPEECH_S for item in verdict.evidence)
+    return bool(verdict.faces)
+
+
+def _pooled(medium: Medium, rows: Sequence[tuple[Judged, Verdict]]) -> Pooled:
+    name = POOLED.get(medium, f"all {medium}")
+    asked = [verdict for _, verdict in rows if gradable(verdict)]
+    return Pooled(
+        medium=medium,
+        quality=quality([one.model_copy(update={"group": name}) for one, _ in rows]),
+        gradable=len(asked),
+        gradable_conclusive=sum(verdict.label is not Label.INCONCLUSIVE for verdict in asked),
     )
 
 
@@ -77,6 +116,10 @@ def report_table(report: Report) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for group in report.quality.groups:
         table.add_row(words(group.group), *_cells(group))
+    if len(report.quality.groups) > 1:
+        for pooled in report.pooled:
+            cells = (POOLED[pooled.medium], *_cells(*pooled.quality.groups))
+            table.add_row(*(words(cell, style="bold") for cell in cells))
     return table
 
 
@@ -86,10 +129,17 @@ def summary_lines(report: Report) -> list[str]:
     mean = "–" if found.mean_auc is None else f"{found.mean_auc:.3f}"
     half = [group.auc_unscored_half for group in found.groups if group.auc_unscored_half is not None]
     with_half = f"{sum(half) / len(half):.3f}" if half else "–"
+    several = len(report.pooled) > 1
+    kinds = [
+        f"{f'{POOLED[each.medium]}: ' if several else ''}"
+        f"calibration error {_spread(each.quality.ece)}, flagged reals {_spread(each.quality.false_positive_rate)}, "
+        f"{each.gradable_conclusive} of {each.gradable} gradable conclusive"
+        for each in report.pooled
+    ]
     return [
-        f"mean AUC of the groups {mean} (unscored at 0.5: {with_half}), "
-        f"calibration error {_spread(found.ece)}, flagged reals {_spread(found.false_positive_rate)}",
-        f"{found.items} judged, {found.unscored} without a face, {found.inconclusive} inconclusive, "
+        f"mean AUC of the groups {mean} (unscored at 0.5: {with_half})",
+        *kinds,
+        f"{found.items} judged, {found.unscored} without a score, {found.inconclusive} inconclusive, "
         f"{report.failed} failed; threshold {', '.join(f'{t:.3f}' for t in report.thresholds) or '–'}",
     ]
 

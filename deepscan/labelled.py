@@ -1,4 +1,4 @@
-"""Labelled photos: from folders named ``real`` and ``fake``, or from a manifest."""
+"""Labelled photos and recordings: from folders named ``real`` and ``fake``, or from a manifest."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import csv
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepscan.inputs import Found, medium_of
 from deepscan_client import Medium, RequestError
 
 _LABELS = {"real": False, "0": False, "fake": True, "1": True}
-LAYOUT = "put photos under <group>/real and <group>/fake, under real and fake, or name a --manifest"
+LAYOUT = "put photos or recordings under <group>/real and <group>/fake, under real and fake, or name a --manifest"
+MEDIA = (Medium.IMAGE, Medium.AUDIO)
+"""What folders are searched for; a file's own bytes say what it holds."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A photo, its truth and the group that it is reported in."""
+    """A photo or a recording, its truth and the group that it is reported in."""
 
     found: Found
     fake: bool
@@ -26,10 +28,10 @@ class Item:
 
 
 def read_items(root: Path, manifest: Path | None = None) -> list[Item]:
-    """The labelled photos of a folder or a manifest, in a fixed order.
+    """The labelled photos and recordings of a folder or a manifest, in a fixed order.
 
     Every folder named ``real`` or ``fake`` counts, with all that lies below it; its group is the path of the
-    folder that holds it, or the name of ``root`` itself.
+    folder that holds it, or the name of ``root`` itself. A group that holds both media is reported as two.
 
     Raises:
         RequestError: nothing is there, or the manifest is wrong.
@@ -38,8 +40,22 @@ def read_items(root: Path, manifest: Path | None = None) -> list[Item]:
         root, manifest = root.parent, root
     items = _from_manifest(root, manifest) if manifest is not None else list(_from_folders(root))
     if not items:
-        raise RequestError(f"there are no labelled photos in {root}", remedy=LAYOUT)
-    return items
+        raise RequestError(f"there are no labelled photos or recordings in {root}", remedy=LAYOUT)
+    return _one_medium_each(items)
+
+
+def _one_medium_each(items: list[Item]) -> list[Item]:
+    """Groups of two media get the medium into their names: one AUC over photos and voices says nothing."""
+    media: dict[str, set[Medium | None]] = {}
+    for item in items:
+        media.setdefault(item.group, set()).add(item.found.medium)
+    mixed = {group for group, found in media.items() if len(found - {None}) > 1}
+    return [
+        replace(item, group=f"{item.group} ({item.found.medium})")
+        if item.group in mixed and item.found.medium is not None
+        else item
+        for item in items
+    ]
 
 
 def _from_folders(root: Path) -> Iterator[Item]:
@@ -55,7 +71,7 @@ def _from_folders(root: Path) -> Iterator[Item]:
         for name in sorted(files):
             path = os.path.join(folder, name)  # noqa: PTH118
             medium = medium_of(path)
-            if medium is Medium.IMAGE:
+            if medium in MEDIA:
                 yield Item(Found(path, medium), inside[place].lower() == "fake", group)
 
 

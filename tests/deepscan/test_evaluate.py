@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from deepscan.cli import Exit
-from deepscan.evaluate import Report
-from deepscan.labelled import read_items
-from deepscan_client import RequestError
+from deepscan.evaluate import Report, make_report, summary_lines
+from deepscan.inputs import Found
+from deepscan.labelled import Item, read_items
+from deepscan.scan import Result
+from deepscan_client import Medium, RequestError, Verdict, make_verdict
+from deepscan_client.verdict import Evidence
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -42,6 +45,58 @@ def test_groups_lie_around_real_and_fake(tmp_path: Path) -> None:
 def test_the_founding_layout_is_one_group(tmp_path: Path) -> None:
     root = photos(tmp_path / "data", {"real": [0.1, 0.2], "fake": [0.9]})
     assert {item.group for item in read_items(root)} == {"data"}
+
+
+def test_recordings_are_found_by_their_bytes_and_mixed_groups_are_two(tmp_path: Path) -> None:
+    photos(tmp_path, {"page/fake/engine/one": [0.9], "mixed/real": [0.1], "mixed/fake": [0.8]})
+    wav, flac = b"RIFF\x24\x00\x00\x00WAVEfmt ", b"fLaC" + bytes(40)
+    for place, head in {
+        "page/real/a.flac": flac,
+        "page/real/deep/er/b.data": wav,
+        "mixed/real/c.jpg": wav,  # a recording under the name of a photo
+        "mixed/fake/d.ogg": b"OggS" + bytes(40),
+    }.items():
+        file = tmp_path / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(head)
+    (tmp_path / "page" / "fake" / "engine" / "one" / "00.jpg").rename(tmp_path / "page" / "fake" / "engine" / "x.wav")
+    found = {(Path(item.found.path).name, item.group, item.fake, item.found.medium) for item in read_items(tmp_path)}
+    assert found == {
+        ("x.wav", "page", True, Medium.AUDIO),
+        ("a.flac", "page", False, Medium.AUDIO),
+        ("b.data", "page", False, Medium.AUDIO),
+        ("00.jpg", "mixed (image)", False, Medium.IMAGE),
+        ("00.jpg", "mixed (image)", True, Medium.IMAGE),
+        ("c.jpg", "mixed (audio)", False, Medium.AUDIO),
+        ("d.ogg", "mixed (audio)", True, Medium.AUDIO),
+    }
+
+
+def heard(probability: float, label: str, seconds: float) -> Verdict:
+    evidence = (Evidence("speech", seconds, "s"),)
+    return make_verdict(label, probability, medium=Medium.AUDIO, evidence=evidence)
+
+
+def test_each_medium_is_pooled_by_itself() -> None:
+    said = [
+        ("a", False, heard(0.1, "real", 4.0)),
+        ("a", True, heard(0.9, "fake", 4.0)),
+        ("b", False, heard(0.6, "inconclusive", 3.0)),
+        ("b", True, heard(0.5, "inconclusive", 1.0)),
+        ("c", False, make_verdict("real", 0.2)),
+        ("c", True, make_verdict("fake", 0.7)),
+    ]
+    items = [Item(Found(str(n), verdict.medium), fake, group) for n, (group, fake, verdict) in enumerate(said)]
+    results = [Result(item.found, verdict) for item, (_, _, verdict) in zip(items, said, strict=True)]
+    report = make_report(items, results, "data")
+    photos_row, voices = report.pooled if report.pooled[0].medium is Medium.IMAGE else report.pooled[::-1]
+    assert (voices.medium, voices.gradable, voices.gradable_conclusive) == (Medium.AUDIO, 3, 2)
+    (pooled,) = voices.quality.groups
+    assert (pooled.group, pooled.real, pooled.fake, pooled.auc.value) == ("all recordings", 2, 2, 0.75)
+    assert photos_row.quality.groups[0].auc.value == 1.0
+    assert (photos_row.gradable, photos_row.quality.items) == (0, 2)  # a photo without a face is not gradable
+    assert [group.group for group in report.quality.groups] == ["a", "b", "c"]
+    assert any("all recordings: calibration error" in line for line in summary_lines(report))
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
