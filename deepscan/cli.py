@@ -24,7 +24,7 @@ class Exit(IntEnum):
 
 app = typer.Typer(
     name="deepscan",
-    help="Tells whether photos were synthesised or manipulated, and shows why.",
+    help="Tells whether photos and recordings were synthesised or manipulated, and shows why.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -40,7 +40,7 @@ Triton = Annotated[
         "DEEPSCAN_TRITON, else a healthy one on 127.0.0.1:8001, else one is started and stopped.",
     ),
 ]
-InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=256, help="Photos under way at once.")]
+InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=256, help="Files under way at once.")]
 
 
 def _typed_errors(otherwise: Exit = Exit.NO_SERVICE) -> AbstractContextManager[None]:
@@ -65,13 +65,21 @@ def _typed_errors(otherwise: Exit = Exit.NO_SERVICE) -> AbstractContextManager[N
 
 @app.command()
 def scan(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Photos, and folders that are walked.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Photos, recordings, and folders that are walked.")
+    ],
     jsonl: Annotated[
         str | None, typer.Option("--jsonl", metavar="OUT", help="Write one JSON verdict a line; - is stdout.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the table.")] = False,
-    heatmaps: Annotated[
-        str | None, typer.Option("--heatmaps", metavar="DIR", help="Write photos with boxes and heat maps.")
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            "--pictures",
+            "--heatmaps",
+            metavar="DIR",
+            help="Write photos with boxes and heat maps, recordings as spectrograms with a timeline.",
+        ),
     ] = None,
     threshold: Annotated[
         float | None, typer.Option("--threshold", min=0.0, max=1.0, help="fake from this probability on.")
@@ -79,14 +87,14 @@ def scan(
     triton: Triton = None,
     in_flight: InFlight = 4,
 ) -> None:
-    """Judge photos.
+    """Judge photos and recordings.
 
     Exit code 0: every file was judged; 3: some could not be; 2: wrong usage; 4: no server.
     """
     from deepscan.commands import ScanTask
 
     with _typed_errors():
-        task = ScanTask(paths, jsonl, as_json, heatmaps, threshold, in_flight)
+        task = ScanTask(paths, jsonl, as_json, pictures, threshold, in_flight)
         raise typer.Exit(task.run(triton))
 
 

@@ -18,7 +18,7 @@ from deepscan.evaluate import judge_items, make_report, report_table, summary_li
 from deepscan.inputs import Walk
 from deepscan.labelled import read_items
 from deepscan.safe import words
-from deepscan.scan import Result, Settings, scan, write_overlay
+from deepscan.scan import Result, Settings, scan, write_picture
 from deepscan.show import Patience, err, out, results_table
 from deepscan_client import (
     AsyncDeepScanClient,
@@ -68,7 +68,7 @@ class ScanTask:
     paths: list[str]
     jsonl: str | None
     as_json: bool
-    heatmaps: str | None
+    pictures: str | None
     threshold: float | None
     in_flight: int
 
@@ -85,27 +85,34 @@ class ScanTask:
 
     async def _judge(self, url: str, lines: IO[str] | None) -> tuple[Walk, list[Result]]:
         walk = Walk(self.paths)
-        settings = Settings(self.in_flight, self.heatmaps is not None, self.threshold)
         results: list[Result] = []
+        # Over HTTP a server cannot tell its progress.
+        grpc = not url.startswith(("http://", "https://"))
         async with AsyncDeepScanClient(url) as client:
             with Patience("scanning") as progress:
+                settings = Settings(
+                    self.in_flight,
+                    self.pictures is not None,
+                    self.threshold,
+                    on_progress=progress.hear if grpc else None,
+                )
                 async for result in scan(client, walk, settings):
                     progress.advance(result.found.path)
                     if lines is not None:
                         lines.write(result.to_line() + "\n")
                         lines.flush()
-                    if self.heatmaps is not None:
-                        await self._overlay(result, len(results) + 1)
+                    if self.pictures is not None:
+                        await self._draw(result, len(results) + 1)
                     results.append(result)
         return walk, results
 
-    async def _overlay(self, result: Result, number: int) -> None:
-        assert self.heatmaps is not None
-        with _writable(self.heatmaps):
+    async def _draw(self, result: Result, number: int) -> None:
+        assert self.pictures is not None
+        with _writable(self.pictures):
             try:
-                await asyncio.to_thread(write_overlay, result, Path(self.heatmaps), number)
+                await asyncio.to_thread(write_picture, result, Path(self.pictures), number)
             except DeepScanError as error:  # the file changed after it was judged: its verdict stands
-                err().print(words(f"no overlay of {result.found.path}: {error.message}"))
+                err().print(words(f"no picture of {result.found.path}: {error.message}"))
 
     def _show(self, results: list[Result]) -> None:
         if self.as_json:

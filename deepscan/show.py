@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deepscan.inputs import Found
 from deepscan.safe import plain, words
 from deepscan.scan import Result, decided
-from deepscan_client import DeepScanError, Label
+from deepscan_client import DeepScanError, Label, Medium, Verdict
+from deepscan_client import Progress as Heard
 
 _STYLES = {Label.REAL: "green", Label.FAKE: "red", Label.INCONCLUSIVE: "yellow"}
 _PIPED_WIDTH = 4096  # nothing is folded: a line of a pipe is a row
@@ -43,7 +45,7 @@ def results_table(results: Iterable[Result]) -> Table:
     table.add_column("file", overflow="fold")
     table.add_column("label", no_wrap=True)
     table.add_column("probability", justify="right", no_wrap=True)
-    table.add_column("faces", justify="right", no_wrap=True)
+    table.add_column("found", justify="right", no_wrap=True)
     table.add_column("decided by", overflow="fold")
     table.add_column("ms", justify="right", no_wrap=True)
     for result in results:
@@ -58,11 +60,19 @@ def results_table(results: Iterable[Result]) -> Table:
             name,
             words(verdict.label, style=_STYLES[verdict.label]),
             "" if verdict.fake_probability is None else f"{verdict.fake_probability:.3f}",
-            str(len(verdict.faces)),
+            _found(verdict),
             words(decided(verdict)),
             f"{verdict.timing_ms.get('total', 0.0):.0f}",
         )
     return table
+
+
+def _found(verdict: Verdict) -> str:
+    """What was there to be judged: faces of a photo, seconds of a recording."""
+    if verdict.medium is Medium.AUDIO:
+        seconds = verdict.input.duration_s or 0.0
+        return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    return f"{len(verdict.faces)} face{'' if len(verdict.faces) == 1 else 's'}"
 
 
 class Patience:
@@ -80,6 +90,14 @@ class Patience:
     def advance(self, name: str = "") -> None:
         """One more is done."""
         self._done += 1
+        self._show(name)
+
+    def hear(self, found: Found, heard: Heard) -> None:
+        """A long recording has been heard so far."""
+        told = f"{heard.share:.0%}" if heard.share is not None else f"{heard.seconds:.0f} s"
+        self._show(f"{found.path} {told}")
+
+    def _show(self, name: str) -> None:
         if self._wanted and self._progress is None and time.monotonic() - self._start > self._after:
             self._progress = Progress(
                 TextColumn("{task.description}"),

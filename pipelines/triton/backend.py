@@ -13,6 +13,7 @@ import triton_python_backend_utils as pb_utils
 from cards.card import Profile
 from cards.repository import ModelRepository
 from deepscan_client.errors import DeepScanError, InputError, InternalError, RequestError
+from deepscan_client.verdict import Verdict
 from pipelines.infer import Array
 
 
@@ -52,6 +53,21 @@ def single_bytes(request: Any, name: str) -> bytes | None:
 def text_tensor(name: str, text: str) -> Any:
     """A BYTES output of shape [1]."""
     return pb_utils.Tensor(name, np.array([text.encode()], dtype=np.object_))
+
+
+def probability_tensor(probability: float | None) -> Any:
+    """FAKE_PROBABILITY, NaN where nothing was scored."""
+    value = np.nan if probability is None else probability
+    return pb_utils.Tensor("FAKE_PROBABILITY", np.array([value], dtype=np.float32))
+
+
+def verdict_tensors(verdict: Verdict) -> list[Any]:
+    """VERDICT, FAKE_PROBABILITY and LABEL."""
+    return [
+        text_tensor("VERDICT", verdict.to_json()),
+        probability_tensor(verdict.fake_probability),
+        text_tensor("LABEL", str(verdict.label)),
+    ]
 
 
 def answer_each(requests: list[Any], work: Callable[[Any], list[Any]]) -> list[Any]:

@@ -14,7 +14,9 @@ from typer.testing import Result as Outcome
 import deepscan.service
 import deepscan_client._aio
 from deepscan.cli import app
-from deepscan_client import AsyncFakeTransport, FakeCall, MediaError, Verdict, make_verdict
+from deepscan_client import AsyncFakeTransport, FakeCall, InputInfo, MediaError, Medium, Progress, Verdict, make_verdict
+
+RECORDING = InputInfo("0" * 64, 20, "wav", duration_s=12.34)
 
 
 @dataclass
@@ -29,9 +31,11 @@ class Line:
 
 
 def judge(call: FakeCall) -> Verdict | Exception:
-    """What the fake server says: the bytes of a photo are its label and its probability."""
-    said = call.image.decode(errors="replace").split()
+    """What the fake server says: the bytes of a photo are its label and its probability, those of a WAV file too."""
+    said = call.media.decode(errors="replace").removeprefix("RIFF____WAVE ").split()
     if len(said) == 2 and said[0] in ("real", "fake"):
+        if call.model.startswith("deepfake_audio"):
+            return make_verdict(said[0], float(said[1]), medium=Medium.AUDIO, input=RECORDING, suspicious=((1.5, 3.0),))
         return make_verdict(said[0], float(said[1]))
     if said == ["noface"]:
         return make_verdict("inconclusive", None, reasons=("no_face",))
@@ -40,7 +44,7 @@ def judge(call: FakeCall) -> Verdict | Exception:
 
 @pytest.fixture
 def deepscan_line(monkeypatch: pytest.MonkeyPatch) -> Line:
-    line: Any = Line(AsyncFakeTransport(lambda call: line.answer(call)), judge)
+    line: Any = Line(AsyncFakeTransport(lambda call: line.answer(call), progress=[Progress(6.0, 12.0)]), judge)
 
     @contextlib.contextmanager
     def service(triton: str | None = None, report: object = None) -> Iterator[str]:

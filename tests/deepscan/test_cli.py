@@ -20,7 +20,7 @@ from cards import ModelRepository
 from deepscan import service
 from deepscan.cli import Exit, app
 from deepscan.commands import run_room
-from deepscan.inputs import medium_of, sniff
+from deepscan.inputs import medium_of
 from deepscan.safe import plain, words
 from deepscan.schema import scan_line_schema, schema_file, schema_text
 from deepscan_client import Health, InstallationError, UnavailableError, make_verdict
@@ -174,27 +174,6 @@ def test_without_any_server_one_is_started_and_stopped(servers: list[str]) -> No
         assert (url, servers) == ("own:1", ["started"])
     assert servers == ["started", "stopped"]
     assert _Client.asked == [service.LOOPBACK]
-
-
-@pytest.mark.parametrize(
-    ("head", "medium"),
-    [
-        (b"\xff\xd8\xff\xe0", "image"),
-        (b"RIFF\0\0\0\0WEBPVP8 ", "image"),
-        (b"\0\0\0\x1cftypavif", "image"),
-        (b"\0\0\0\x1cftypheic", "image"),
-        (b"\0\0\0\x1cftypisom", "video"),
-        (b"\x1aE\xdf\xa3", "video"),
-        (b"\0\0\0\x1cftypM4A ", "audio"),
-        (b"RIFF\0\0\0\0WAVEfmt ", "audio"),
-        (b"BM\x36\0\0\0\0\0\0\0\x36", "image"),
-        (b"BMW is a car, no bitmap", None),
-        (b"II*\0", "image"),
-        (b"", None),
-    ],
-)
-def test_first_bytes_name_the_medium(head: bytes, medium: str | None) -> None:
-    assert sniff(head) == medium
 
 
 def test_a_name_helps_where_bytes_say_nothing(tmp_path: Path) -> None:

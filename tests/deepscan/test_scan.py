@@ -13,7 +13,7 @@ import pytest
 from deepscan.cli import Exit
 from deepscan.safe import plain
 from deepscan.scan import decided
-from deepscan_client import Evidence, FakeCall, Label, Reason, Verdict, make_verdict
+from deepscan_client import Evidence, FakeCall, InputInfo, Label, Medium, Reason, Verdict, make_verdict
 from pipelines.image.probe import probe_image
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -26,6 +26,13 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+def heard(*suspicious: tuple[float, float]) -> Verdict:
+    """The verdict on ten seconds of sound."""
+    info = InputInfo("0" * 64, 20, "wav", duration_s=10.0)
+    row = Evidence("a", 1.0, weight=1.0)
+    return make_verdict("fake", 0.9, medium=Medium.AUDIO, input=info, evidence=(row,), suspicious=suspicious)
+
+
 def lines_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="ascii").splitlines()]
 
@@ -35,7 +42,7 @@ def test_a_table_with_a_row_for_each_photo(deepscan_line: Any, tmp_path: Path) -
     outcome = deepscan_line("scan", tmp_path)
     assert outcome.exit_code == Exit.DONE
     rows = outcome.stdout.splitlines()
-    assert rows[0].split() == ["file", "label", "probability", "faces", "decided", "by", "ms"]
+    assert rows[0].split() == ["file", "label", "probability", "found", "decided", "by", "ms"]
     assert rows[1].split()[1:3] == ["real", "0.100"]
     assert rows[2].split()[1:3] == ["fake", "0.950"]
     assert "no_face" in rows[3]
@@ -76,6 +83,55 @@ def test_bad_files_get_their_line_and_the_others_are_judged(deepscan_line: Any, 
     assert all(line["error"]["remedy"] for line in lines if "error" in line)
     assert next(iter(lines[2])) == "path"
     assert Verdict.from_dict(lines[2]).label is Label.REAL
+
+
+def test_photos_and_recordings_of_one_folder(deepscan_line: Any, tmp_path: Path) -> None:
+    files = write(
+        tmp_path / "in",
+        {
+            "a.jpg": b"real 0.1",
+            "b.wav": b"RIFF____WAVE fake 0.9",
+            "c.mp3": b"",
+            "d.mp4": b"\0\0\0\x18ftypisom",
+            "e.txt": b"x",
+        },
+    )
+    out = tmp_path / "out.jsonl"
+    outcome = deepscan_line("scan", files, "--jsonl", out, "--threshold", "0.8")
+    assert outcome.exit_code == Exit.SOME_FAILED
+    photo, voice, empty, video = lines_of(out)
+    assert (photo["medium"], voice["medium"], empty["medium"], video["medium"]) == ("image", "audio", "audio", "video")
+    assert Verdict.from_dict(voice).suspicious == ((1.5, 3.0),)
+    assert empty["error"]["code"] == "corrupt"
+    assert (video["error"]["code"], "sound" in video["error"]["remedy"]) == ("unsupported_format", True)
+    assert "1 other files in the folders skipped" in outcome.stderr
+    asked = {call.model: call.asked for call in deepscan_line.transport.calls}
+    assert asked["deepfake_audio"]["confidence_threshold"] == 0.8
+    row = next(line for line in outcome.stdout.splitlines() if "b.wav" in line)
+    assert "12.3 s" in row
+
+
+def test_long_recordings_are_heard_with_progress_and_large_ones_one_at_a_time(
+    deepscan_line: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import deepscan.scan
+    import deepscan.show
+
+    monkeypatch.setattr(deepscan.scan, "_TOLD_BYTES", 10)
+    monkeypatch.setattr(deepscan.scan, "_LARGE_BYTES", 10)
+    told: list[tuple[str, float]] = []
+    monkeypatch.setattr(
+        deepscan.show.Patience, "hear", lambda self, found, heard: told.append((found.path, heard.seconds))
+    )
+    deepscan_line.transport.fake.delay = 0.01
+    write(tmp_path, {f"{index}.wav": b"RIFF____WAVE real 0.2" for index in range(3)})
+    assert deepscan_line("scan", tmp_path).exit_code == Exit.DONE
+    assert {call.model for call in deepscan_line.transport.calls} == {"deepfake_audio_stream"}
+    assert told == [(str(tmp_path / f"{index}.wav"), 6.0) for index in range(3)]
+    assert deepscan_line.transport.most_at_once == 1
+    told.clear()
+    assert deepscan_line("scan", tmp_path, "--triton", "http://fake:1").exit_code == Exit.DONE
+    assert told == []  # over HTTP there is no progress, and none is asked for
 
 
 HOSTILE = ["two\nlines.jpg", "\x1b[31mred\x1b[0m.jpg", "[red]markup[/red].jpg", "\u202egpj.exe.jpg", "ünïcode ☃.jpg"]
@@ -145,6 +201,27 @@ def test_overlays_keep_to_their_folder(deepscan_line: Any, tmp_path: Path) -> No
     assert (drawn.width, drawn.height) == (info.width, info.height)
 
 
+def test_a_recording_is_drawn_as_a_spectrogram(deepscan_line: Any, tmp_path: Path) -> None:
+    import wave
+
+    import numpy as np
+
+    file = tmp_path / "voice.wav"
+    with wave.open(str(file), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(16_000)
+        sound.writeframes(np.random.default_rng(1).integers(-9000, 9000, 32_000, dtype=np.int16).tobytes())
+    deepscan_line.answer = lambda call: make_verdict(
+        "fake", 0.9, medium=Medium.AUDIO, input=InputInfo("0" * 64, 20, "wav", duration_s=2.0)
+    )
+    folder = tmp_path / "pictures"
+    assert deepscan_line("scan", file, "--pictures", folder).exit_code == Exit.DONE
+    (picture,) = folder.iterdir()
+    assert picture.name == "00001_voice.png"
+    assert probe_image(picture.read_bytes()).info.width > 1000
+
+
 def test_one_json_document(deepscan_line: Any, tmp_path: Path) -> None:
     write(tmp_path, {"a.jpg": b"real 0.1", "b.jpg": b"x"})
     outcome = deepscan_line("scan", tmp_path, "--json")
@@ -193,6 +270,9 @@ def test_a_named_server_that_is_away_is_no_service(tmp_path: Path, monkeypatch: 
         (make_verdict(evidence=(Evidence("a", 1.0, weight=0.5), Evidence("b", -2.0, weight=0.5))), "b"),
         (make_verdict(evidence=(Evidence("a", 9.0),), reasons=(Reason.UNCALIBRATED,)), "uncalibrated"),
         (make_verdict(evidence=(Evidence("a", 1.0, weight=1.0),), reasons=(Reason.FACES_CUT,)), "a (faces_cut)"),
+        (heard((1.0, 2.5)), "a at 1.0-2.5 s"),
+        (heard((0.0, 9.5)), "a"),
+        (heard((0.0, 0.5), (1.0, 1.5), (2.0, 2.5), (3.0, 3.5)), "a at 0.0-0.5 s, 1.0-1.5 s, 2.0-2.5 s, …"),
     ],
 )
 def test_what_decided(verdict: Verdict, words: str) -> None:

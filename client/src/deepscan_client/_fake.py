@@ -33,6 +33,11 @@ class FakeCall:
         return bytes(self.inputs["IMAGE"].reshape(-1)[0])
 
     @property
+    def media(self) -> bytes:
+        """The bytes of the picture or the recording."""
+        return self.image if "IMAGE" in self.inputs else self.audio
+
+    @property
     def audio(self) -> bytes:
         """The bytes of the recording."""
         return bytes(self.inputs["AUDIO"].reshape(-1)[0])

@@ -1,0 +1,83 @@
+"""What a file holds, told from its bytes and, where they leave it open, from its name. Nothing is decoded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+from deepscan_client.codes import Medium
+
+HEAD = 4096
+"""First bytes that :func:`sniff` needs of most files."""
+_EXTENSIONS = {
+    Medium.IMAGE: "jpg jpeg jpe jfif png webp avif heic heif tif tiff bmp dib gif mpo",
+    Medium.VIDEO: "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp",
+    Medium.AUDIO: "wav w64 flac mp3 ogg oga opus m4a m4b aac amr aif aiff au caf weba mka wma",
+}
+_BY_EXTENSION = {f".{name}": medium for medium, names in _EXTENSIONS.items() for name in names.split()}
+_PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1", b"hevc")
+_SOUND_HEADS = (b"OggS", b"fLaC", b"ID3", b"#!AMR", b".snd", b"caff", b"riff\x2e\x91\xcf\x11")
+_TRACK = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
+"""ISO/IEC 14496-12: the handler of a track."""
+_CODEC = re.compile(rb"\x86[\x80-\xff]([AV])_[A-Z0-9]")
+"""Matroska's CodecID with its length: A_OPUS, V_VP9, …"""
+
+
+def medium_by_name(name: str) -> Medium | None:
+    """What the end of a name says."""
+    return _BY_EXTENSION.get(PurePath(name).suffix.lower())
+
+
+def medium_of_bytes(data: bytes, name: str = "") -> Medium | None:
+    """What a file holds.
+
+    Args:
+        data: the whole file, or its first :data:`HEAD` bytes.
+        name: decides where the bytes say nothing, and whether a container of video holds sound alone.
+    """
+    found, named = sniff(data), medium_by_name(name)
+    if found is Medium.VIDEO and named is Medium.AUDIO:
+        return Medium.AUDIO
+    return found or named
+
+
+def sniff(head: bytes) -> Medium | None:
+    """The medium of a file by its first bytes; more of them tell sound in a container of video from video."""
+    if head[:3] == b"\xff\xd8\xff" or head[:8] == b"\x89PNG\r\n\x1a\n" or head[:6] in (b"GIF87a", b"GIF89a"):
+        return Medium.IMAGE
+    if head[:4] in (b"II*\0", b"MM\0*") or (head[:2] == b"BM" and head[6:10] == bytes(4)):
+        return Medium.IMAGE
+    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+        return {b"WEBP": Medium.IMAGE, b"AVI ": Medium.VIDEO, b"WAVE": Medium.AUDIO}.get(head[8:12])
+    if head[:4] == b"FORM":
+        return Medium.AUDIO if head[8:12] in (b"AIFF", b"AIFC") else None
+    if head[4:8] == b"ftyp":
+        return _boxes(head)
+    if head[:4] == b"\x1aE\xdf\xa3":
+        kinds = set(_CODEC.findall(head))
+        return Medium.AUDIO if kinds == {b"A"} else Medium.VIDEO
+    if head.startswith(_SOUND_HEADS):
+        return Medium.AUDIO
+    return Medium.AUDIO if _mpeg_frame(head) else None
+
+
+def _boxes(head: bytes) -> Medium:
+    if head[8:12] in _PICTURE_BRANDS:
+        return Medium.IMAGE
+    if head[8:12] in (b"M4A ", b"M4B "):
+        return Medium.AUDIO
+    place = head.find(b"moov")
+    size = int.from_bytes(head[place - 4 : place], "big") if place >= 4 else 0
+    if not 8 < size <= len(head) - place + 4:
+        return Medium.VIDEO  # its index is not in these bytes
+    tracks = set(_TRACK.findall(head[place : place + size]))
+    return Medium.AUDIO if tracks == {b"soun"} else Medium.VIDEO
+
+
+def _mpeg_frame(head: bytes) -> bool:
+    """An MPEG audio or AAC frame: eleven set bits, and a version, layer, bit rate and sampling rate that exist."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    if head[1] & 0xF6 == 0xF0:  # ADTS
+        return head[2] >> 2 & 15 < 13
+    return head[1] & 0x18 != 0x08 and head[1] & 0x06 != 0 and head[2] >> 4 not in (0, 15) and head[2] & 0x0C != 0x0C

@@ -1,0 +1,63 @@
+"""The medium of a file, from its bytes and its name."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from pipelines.media import medium_by_name, medium_of_bytes, sniff
+
+
+@pytest.mark.parametrize(
+    ("head", "medium"),
+    [
+        (b"\xff\xd8\xff\xe0", "image"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "image"),
+        (b"\0\0\0\x1cftypavif", "image"),
+        (b"\0\0\0\x1cftypheic", "image"),
+        (b"\0\0\0\x1cftypisom", "video"),
+        (b"\x1aE\xdf\xa3", "video"),
+        (b"\0\0\0\x1cftypM4A ", "audio"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "audio"),
+        (b"BM\x36\0\0\0\0\0\0\0\x36", "image"),
+        (b"BMW is a car, no bitmap", None),
+        (b"II*\0", "image"),
+        (b"FORM\0\0\0\0AIFF", "audio"),
+        (b"#!AMR\n", "audio"),
+        (b"\xff\xfb\x90\x64", "audio"),
+        (b"\xff\xf1\x50\x80", "audio"),
+        (b"\xff\xff\xff\xff", None),
+        (b"RIFF\0\0\0\0words", None),
+        (b"\x1aE\xdf\xa3....\x86\x86A_OPUS....", "audio"),
+        (b"\x1aE\xdf\xa3....\x86\x86A_OPUS....\x86\x85V_VP9", "video"),
+        (b"", None),
+    ],
+)
+def test_first_bytes_name_the_medium(head: bytes, medium: str | None) -> None:
+    assert sniff(head) == medium
+
+
+def box(name: bytes, *inside: bytes) -> bytes:
+    body = b"".join(inside)
+    return struct.pack(">I", 8 + len(body)) + name + body
+
+
+def mp4(*tracks: bytes) -> bytes:
+    handlers = [box(b"trak", box(b"hdlr", bytes(8), kind, bytes(13))) for kind in tracks]
+    return box(b"ftyp", b"isom", bytes(4)) + box(b"moov", *handlers)
+
+
+def test_a_container_of_video_may_hold_sound_alone() -> None:
+    assert sniff(mp4(b"soun")) == "audio"
+    assert sniff(mp4(b"vide", b"soun")) == "video"
+    assert sniff(mp4(b"soun")[:-4]) == "video"  # the index goes on behind these bytes: nothing is known of the rest
+    assert sniff(box(b"ftyp", b"isom") + box(b"mdat", bytes(100))) == "video"
+
+
+def test_the_name_decides_what_bytes_leave_open() -> None:
+    assert medium_of_bytes(b"", "a.WAV") == "audio"
+    assert medium_of_bytes(mp4(b"vide"), "voice.m4a") == "audio"
+    assert medium_of_bytes(b"\xff\xd8\xff", "voice.wav") == "image"
+    assert medium_of_bytes(b"words") is None
+    assert medium_by_name("archive.tar") is None
