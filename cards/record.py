@@ -6,6 +6,7 @@ Commands write it; nobody edits it by hand.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -103,6 +104,59 @@ class PrecisionResult(Strict):
     note: str = ""
 
 
+class Covariate(Strict):
+    """One measure of an item's quality, and what it does to the log-odds.
+
+    With ``z = (clip(value, low, high) - centre) / scale`` the fused log-odds are multiplied by ``1 + sum(slope * z)``
+    and raised by ``sum(intercept * z)``.
+    """
+
+    name: str
+    """Field of the medium's measured quality, such as ``snr_db``."""
+    low: float
+    high: float
+    centre: float
+    scale: float = Field(gt=0)
+    slope: float = 0.0
+    intercept: float = 0.0
+    reason: str = ""
+    """Code that a verdict gives where this measure is what drowns the cue."""
+
+    def units(self, value: float) -> float:
+        """The clipped and standardised value; 0 where it is not finite."""
+        if not math.isfinite(value):
+            return 0.0
+        return (min(max(value, self.low), self.high) - self.centre) / self.scale
+
+
+class Conditions(Strict):
+    """How the fused log-odds depend on the measured quality of an item, fitted through damage of both classes."""
+
+    covariates: tuple[Covariate, ...]
+    least_slope: float = Field(gt=0)
+    """The factor never falls below this."""
+    abstain_below_slope: float = 0.0
+    """Below this factor the cue is drowned: the label is inconclusive."""
+    fitted_on: str
+
+    def slope(self, values: Mapping[str, float]) -> float:
+        """Factor of the log-odds under these measures."""
+        change = sum(each.slope * each.units(values.get(each.name, math.nan)) for each in self.covariates)
+        return max(self.least_slope, 1.0 + change)
+
+    def log_odds(self, fused: float, values: Mapping[str, float]) -> float:
+        """Log-odds under these measures."""
+        change = sum(each.intercept * each.units(values.get(each.name, math.nan)) for each in self.covariates)
+        return self.slope(values) * fused + change
+
+    def drowned(self, values: Mapping[str, float]) -> str | None:
+        """Reason of the measure that takes most of the factor where it is below the limit; None elsewhere."""
+        if self.slope(values) >= self.abstain_below_slope:
+            return None
+        taken = [(each.slope * each.units(values.get(each.name, math.nan)), each.reason) for each in self.covariates]
+        return min(taken)[1] if taken else ""
+
+
 class Fusion(Strict):
     """How a verdict model turns members' calibrated log-odds into one probability and a label."""
 
@@ -116,6 +170,8 @@ class Fusion(Strict):
     """Evenly spaced quantiles (0 to 1) of the fused log-odds of single real faces, for many faces."""
     operating_points: dict[str, OperatingPoint]
     default_operating_point: str
+    conditions: Conditions | None = None
+    """Where the threshold depends on the measured quality of an item."""
     abstain_below: float = 0.0
     """Half-width in probability of the band around the threshold where the label is inconclusive."""
     fitted_on: str
