@@ -22,6 +22,9 @@ _SEARCH = (16, 10)
 """Frames before and after the speech track's own edge in which the level's edge is looked for."""
 _EDGE = 4
 """Frames on each side of an edge whose mean levels are compared."""
+_HANGOVER = 50
+_QUIET_SHARE = 0.3
+"""Up to this share of the way from the silence's floor to the speech's level a frame is quiet."""
 _STEP_DB = 6.0
 """Smallest step of the level that is an edge; below it the speech track's own stands."""
 _ABOVE_FLOOR_DB = 6.0
@@ -56,7 +59,8 @@ def pauses_and_breaths(frames: Frames) -> Stretches:
     silent = frames.levels[~spoken]
     floor = float(np.quantile(silent if len(silent) >= 10 else frames.levels, 0.1))
     gaps = runs(~spoken)
-    moved = [(_edge(frames.levels, a, -1), _edge(frames.levels, b, 1)) for a, b in gaps]
+    quiet = frames.levels < floor + _QUIET_SHARE * max(0.0, loud - floor)
+    moved = [(_edge(frames.levels, _back(quiet, a), -1), _edge(frames.levels, b, 1)) for a, b in gaps]
     count = len(spoken)
     pauses = [
         (start * SECONDS, end * SECONDS)
@@ -73,6 +77,13 @@ def pauses_and_breaths(frames: Frames) -> Stretches:
         np.array(breaths, dtype=np.float64).reshape(-1, 2),
         max(0.0, loud - floor),
     )
+
+
+def _back(quiet: NDArray[np.bool_], place: int) -> int:
+    """Start of the quiet stretch that ends at ``place``: after a sudden end the speech track stays up for a while."""
+    low = max(0, place - _HANGOVER)
+    sounding = np.flatnonzero(~quiet[low:place])
+    return int(low + sounding[-1] + 1) if len(sounding) else int(place)
 
 
 def _edge(levels: Floats, place: int, sign: int) -> int:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cards import ModelRepository
 from pipelines.analyzers.frames import Floats, frames_of
 from pipelines.analyzers.pauses import Stretches, pauses_and_breaths
+from pipelines.audio.source import decode_audio
+from pipelines.audio.speech import speech_of
+from pipelines.onnx_infer import OnnxInfer
 
 RATE = 16_000
 Make = Callable[..., Any]
@@ -84,6 +90,32 @@ def test_what_is_no_breath_is_none(vowel: Make, band_noise: Make) -> None:
         samples, speaking = recording(vowel)
         samples[int(4.0 * RATE) : int(4.0 * RATE) + len(sound)] += sound.astype(np.float32)
         assert not len(measured(samples, speaking).breaths), name
+
+
+DATA = Path(os.environ.get("DEEPSCAN_DATA", Path(__file__).parents[4] / "shared" / "data"))
+CLIPS = DATA / "train" / "audio" / "real" / "librispeech_train_clean_100_251spk"
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the training data's LibriSpeech clips (DEEPSCAN_DATA)")
+def test_pauses_in_real_speech_are_found_with_the_shipped_speech_track() -> None:
+    """Half a second of the clip's own quiet noise is put where its speaker is loud, by a plain cut."""
+    infer, rng = OnnxInfer(ModelRepository(), threads=1), np.random.default_rng(0)
+    errors = []
+    for path in sorted(CLIPS.iterdir())[:30]:
+        samples = decode_audio(path.read_bytes())[0]
+        levels = frames_of(samples, np.ones(len(samples) // 512 + 1, np.float32)).levels
+        loud = float(np.quantile(levels, 0.9)) - 22
+        places = [i for i in range(60, len(levels) - 60) if levels[i - 15 : i + 15].min() > loud]
+        if not places:
+            continue
+        cut = places[len(places) // 2] * 160
+        hush = rng.normal(size=RATE // 2) * np.sqrt(10 ** (np.quantile(levels, 0.05) / 10) / 2)
+        longer = np.concatenate([samples[:cut], hush.astype(np.float32), samples[cut:]])
+        found = pauses_and_breaths(frames_of(longer, speech_of(longer, infer))).pauses
+        wanted = np.array([cut / RATE, cut / RATE + 0.5])
+        errors.append(float(np.abs(found - wanted).max(axis=1).min()) if len(found) else 1.0)
+    assert len(errors) >= 20
+    assert np.mean(np.array(errors) <= 0.04) >= 0.9
 
 
 def test_no_speech_has_no_pauses() -> None:
