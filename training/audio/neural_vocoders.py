@@ -1,0 +1,308 @@
+"""Six small vocoders of our own, each of another family. All are trained here on the real clips and shipped nowhere.
+
+Every one has ``analyse`` (sound to features) and ``generate`` (features to sound); ``forward`` is the copy. ``penalty``
+is what a family adds to the losses that all share.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.audio.neural_blocks import InverseHead, MelSpectra, Trunk, inverse, magnitude, spectrum
+from training.audio.sounds import RATE
+from training.audio.spectra import pitch
+
+
+class CopyModel(nn.Module):
+    """What training and copying ask of a vocoder.
+
+    Attributes:
+        piece: samples of a training piece; batch: pieces of a step.
+        blurs: whether its features may be blurred like predicted ones.
+        spectral: whether the shared losses (spectra, critics) train it.
+    """
+
+    piece, batch = 16_384, 8
+    blurs, spectral = True, True
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        """[b, n] -> features [b, c, t]."""
+        raise NotImplementedError
+
+    def generate(self, features: Tensor, length: int) -> Tensor:
+        """Features -> [b, length]."""
+        raise NotImplementedError
+
+    def penalty(self, sound: Tensor) -> Tensor:
+        """What the family adds to the loss of the last ``forward``."""
+        return sound.new_zeros(())
+
+    def forward(self, sound: Tensor) -> Tensor:
+        """The copy, [b, n] -> [b, n]."""
+        return self.generate(self.analyse(sound), sound.shape[1])
+
+
+class InverseTransformVocoder(CopyModel):
+    """Frames of mel bands to magnitudes and phases (Vocos kind)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = MelSpectra(1024, 256, 80)
+        self.trunk = Trunk(80, 256, 6)
+        self.head = InverseHead(256, 1024, 256)
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        return torch.as_tensor(self.mel(sound))
+
+    def generate(self, features: Tensor, length: int) -> Tensor:
+        return torch.as_tensor(self.head(self.trunk(features), length))
+
+
+class ResidualStack(nn.Module):
+    """Mean of residual chains of dilated convolutions with several kernel lengths."""
+
+    def __init__(self, width: int, kernels: tuple[int, ...] = (3, 7, 11), dilations: tuple[int, ...] = (1, 3)) -> None:
+        super().__init__()
+        self.chains = nn.ModuleList(
+            nn.ModuleList(nn.Conv1d(width, width, k, padding=(k - 1) * d // 2, dilation=d) for d in dilations)
+            for k in kernels
+        )
+
+    def forward(self, signal: Tensor) -> Tensor:
+        total = torch.zeros_like(signal)
+        for chain in self.chains:
+            answer = signal
+            assert isinstance(chain, nn.ModuleList)
+            for layer in chain:
+                answer = answer + layer(functional.leaky_relu(answer, 0.1))
+            total = total + answer
+        return total / len(self.chains)
+
+
+class UpsamplingVocoder(CopyModel):
+    """Transposed convolutions from frames to samples (HiFi-GAN kind)."""
+
+    piece = 8_192
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = MelSpectra(1024, 256, 80)
+        widths, self.factors = (160, 80, 40, 20), (8, 8, 4)
+        self.first = nn.Conv1d(80, widths[0], 7, padding=3)
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose1d(old, new, 2 * f, f, padding=f // 2)
+            for old, new, f in zip(widths, widths[1:], self.factors)
+        )
+        self.stacks = nn.ModuleList(ResidualStack(new) for new in widths[1:])
+        self.last = nn.Conv1d(widths[-1], 1, 7, padding=3)
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        return torch.as_tensor(self.mel(sound))
+
+    def generate(self, features: Tensor, length: int) -> Tensor:
+        signal = self.first(features)
+        for up, stack in zip(self.ups, self.stacks):
+            signal = stack(up(functional.leaky_relu(signal, 0.1)))
+        made = torch.tanh(self.last(functional.leaky_relu(signal, 0.1)).float())[:, 0]
+        # Frames stand around multiples of the hop: half a hop comes before the first sample.
+        made = made[:, 128 : 128 + length]
+        return functional.pad(made, (0, length - made.shape[1]))
+
+
+def harmonic_source(f0: Tensor, hop: int, length: int) -> Tensor:
+    """Band-limited pulses at the pitch [b, t] of frames, silent where it is 0: [b, length]."""
+    track = functional.interpolate(f0[:, None], scale_factor=hop, mode="nearest")[:, 0, :length].double()
+    tonal = track > 0
+    phase = 2 * torch.pi * torch.cumsum(track / RATE, dim=1)
+    count = torch.floor(RATE / 2 / torch.clamp(track, min=50.0)).clamp(min=1)
+    below = torch.sin(phase / 2)
+    near = below.abs() < 1e-4
+    kernel = torch.sin((count + 0.5) * phase) / torch.where(near, torch.ones_like(below), below)
+    kernel = torch.where(near, 2 * count + 1, kernel) - 1
+    return torch.where(tonal, kernel / torch.sqrt(2 * count), torch.zeros_like(kernel)).float()
+
+
+class SourceFilterVocoder(CopyModel):
+    """Pulses and noise through filters that a network draws for every frame (DDSP kind)."""
+
+    size, hop = 512, 128
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = MelSpectra(self.size, self.hop, 64)
+        bins = self.size // 2 + 1
+        self.trunk = Trunk(66, 192, 4)
+        self.out = nn.Linear(192, 3 * bins)
+        self.register_buffer("window", torch.hann_window(self.size), persistent=False)
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        tracks = [pitch(one.numpy(), self.hop)[0] for one in sound.detach()]
+        f0 = torch.from_numpy(np.stack(tracks).astype(np.float32))
+        return torch.cat([self.mel(sound), torch.log(f0 + 1)[:, None] / 5, (f0 > 0).float()[:, None]], dim=1)
+
+    def generate(self, features: Tensor, length: int) -> Tensor:
+        answer = self.out(self.trunk(features))
+        with torch.autocast("cpu", enabled=False):
+            tonal, turn, hiss = answer.float().transpose(1, 2).chunk(3, dim=1)
+            voiced = features[:, 65] > 0.5
+            f0 = torch.where(voiced, torch.exp(features[:, 64] * 5) - 1, torch.zeros_like(features[:, 64]))
+            pulses = spectrum(harmonic_source(f0, self.hop, length), self.size, self.hop, self.window)
+            noise = spectrum(torch.randn(len(features), length), self.size, self.hop, self.window)
+            level = torch.exp(torch.clamp(tonal - 3, max=4.0))
+            shape = torch.complex(level * torch.cos(turn), level * torch.sin(turn))
+            mixed = pulses * shape + noise * torch.exp(torch.clamp(hiss - 4, max=4.0))
+            return inverse(mixed, self.size, self.hop, self.window, length)
+
+
+class FlowVocoder(CopyModel):
+    """Flow matching: a few steps from noise to compressed complex spectra, conditioned on mel bands."""
+
+    size, hop, steps = 512, 128, 8
+    spectral = False
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = MelSpectra(1024, self.hop, 80)
+        self.bins = self.size // 2
+        self.trunk = Trunk(2 * self.bins + 80 + 8, 320, 6)
+        self.out = nn.Linear(320, 2 * self.bins)
+        self.register_buffer("window", torch.hann_window(self.size), persistent=False)
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        return torch.as_tensor(self.mel(sound))
+
+    def _target(self, sound: Tensor) -> Tensor:
+        """Spectra with magnitudes to the power 0.3, real above imaginary parts; the top bin is left out."""
+        spectra = spectrum(sound, self.size, self.hop, self.window)[:, : self.bins]
+        spectra = spectra * magnitude(spectra) ** -0.7
+        return torch.cat([spectra.real, spectra.imag], dim=1)
+
+    def _speed(self, state: Tensor, features: Tensor, moment: Tensor) -> Tensor:
+        angles = moment[:, None] * torch.pi * torch.tensor([0.5, 1.0, 2.0, 4.0])[None]
+        clock = torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)[:, :, None].expand(-1, -1, state.shape[2])
+        with torch.autocast("cpu", torch.bfloat16):
+            answer = self.out(self.trunk(torch.cat([state, features / 5, clock], dim=1)))
+        return torch.as_tensor(answer.float().transpose(1, 2))
+
+    def penalty(self, sound: Tensor) -> Tensor:
+        goal, features = self._target(sound), self.analyse(sound)
+        start = torch.randn_like(goal)
+        moment = torch.rand(len(goal))
+        state = (1 - moment)[:, None, None] * start + moment[:, None, None] * goal
+        return functional.mse_loss(self._speed(state, features, moment), goal - start)
+
+    def generate(self, features: Tensor, length: int) -> Tensor:
+        state = torch.randn(len(features), 2 * self.bins, features.shape[2])
+        for step in range(self.steps):
+            moment = torch.full((len(features),), step / self.steps)
+            state = state + self._speed(state, features, moment) / self.steps
+        real, imaginary = state.chunk(2, dim=1)
+        spectra = torch.complex(real, imaginary)
+        spectra = functional.pad(torch.view_as_real(spectra * magnitude(spectra) ** (7 / 3)), (0, 0, 0, 0, 0, 1))
+        return inverse(torch.view_as_complex(spectra), self.size, self.hop, self.window, length)
+
+
+class CodecVocoder(CopyModel):
+    """Neural codec: spectra to eight residual codebooks at 50 frames a second, and back."""
+
+    size, hop, books, entries = 1280, 320, 8, 512
+    blurs = False
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Trunk(self.size + 2, 256, 3)
+        self.narrow = nn.Linear(256, 64)
+        self.codes = nn.Parameter(torch.randn(self.books, self.entries, 64) * 0.3)
+        self.decoder = Trunk(64, 256, 6)
+        self.head = InverseHead(256, self.size, self.hop)
+        self.register_buffer("window", torch.hann_window(self.size), persistent=False)
+        self.loss = torch.zeros(())
+        self.used = self.books
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        spectra = spectrum(sound, self.size, self.hop, self.window)
+        spectra = spectra * magnitude(spectra) ** -0.7
+        latent = self.narrow(self.encoder(torch.cat([spectra.real, spectra.imag], dim=1))).float()
+        total = torch.zeros_like(latent)
+        self.loss = latent.new_zeros(())
+        used = int(torch.randint(2, self.books + 1, ())) if self.training else self.used
+        for book in self.codes[:used]:
+            rest = latent - total
+            flat = rest.detach().reshape(-1, rest.shape[-1])
+            near = torch.cdist(flat, book.detach()).argmin(dim=1)
+            pick = book[near].reshape(rest.shape)
+            near_book, near_code = rest.detach() - pick, rest - pick.detach()
+            self.loss = self.loss + near_book.square().mean() + 0.25 * near_code.square().mean()
+            if self.training:
+                self._revive(book, near, flat)
+            total = total + pick.detach()
+        return torch.as_tensor((latent + (total - latent).detach()).transpose(1, 2))
+
+    @torch.no_grad()
+    def _revive(self, book: Tensor, near: Tensor, flat: Tensor) -> None:
+        """Now and then, entries that nothing picked move to where something is."""
+        if torch.rand(()) < 0.02:
+            idle = torch.bincount(near, minlength=self.entries) == 0
+            book[idle] = flat[torch.randint(len(flat), (int(idle.sum()),))]
+
+    def penalty(self, sound: Tensor) -> Tensor:
+        return self.loss
+
+    def generate(self, features: Tensor, length: int) -> Tensor:
+        return torch.as_tensor(self.head(self.decoder(features), length))
+
+
+class BlockwiseVocoder(CopyModel):
+    """A recurrent network that writes 5 ms after 5 ms, hearing what it wrote (autoregressive kind)."""
+
+    block, past, width = 80, 320, 320
+    piece, batch = 6_400, 24
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = MelSpectra(640, self.block, 64)
+        self.condition = Trunk(64, 128, 2)
+        self.hear = nn.Linear(self.past, 128)
+        self.cell = nn.GRUCell(128 + 128 + 16, self.width)
+        self.second = nn.GRUCell(self.width + 128, self.width)
+        self.out = nn.Linear(2 * self.width, self.block)
+        self.gain = nn.Linear(128, 1)
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        return torch.as_tensor(self.mel(sound))
+
+    def generate(self, features: Tensor, length: int) -> Tensor:
+        frames = self.condition(features)
+        gains = torch.exp(torch.clamp(self.gain(frames) - 2, max=2.0))
+        count = len(features)
+        one = frames.new_zeros(count, self.width)
+        two = frames.new_zeros(count, self.width)
+        heard = frames.new_zeros(count, self.past)
+        noise = torch.randn(frames.shape[1], count, 16)
+        blocks = []
+        for step in range(-(-length // self.block)):
+            gain = gains[:, step]
+            ear = torch.tanh(self.hear(heard / gain))
+            one = self.cell(torch.cat([frames[:, step], ear, noise[step]], dim=1), one)
+            two = self.second(torch.cat([one, ear], dim=1), two)
+            made = self.out(torch.cat([one, two], dim=1)) * gain
+            blocks.append(made)
+            heard = torch.cat([heard[:, self.block :], made], dim=1)
+        return torch.tanh(torch.cat(blocks, dim=1)[:, :length].float())
+
+
+#: Our own vocoders by name, which is their family too.
+OWN: dict[str, type[CopyModel]] = {
+    "own_istft": InverseTransformVocoder,
+    "own_upsampling": UpsamplingVocoder,
+    "own_source_filter": SourceFilterVocoder,
+    "own_flow": FlowVocoder,
+    "own_codec": CodecVocoder,
+    "own_autoregressive": BlockwiseVocoder,
+}
