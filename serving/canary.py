@@ -1,4 +1,5 @@
-"""A real photo through the public model, which proves that the whole chain answers, and the repair of what does not.
+"""A real photo and a real recording through the public models prove that the whole chain answers; what does not is
+repaired.
 
 Triton never restarts a Python stub that was killed, and stays "ready" without it. Touching ``model.py`` and loading
 the model again mends it without a lost request.
@@ -13,7 +14,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,39 @@ from typing import Any
 import psutil
 from tritonclient.grpc import InferenceServerClient, InferenceServerException
 
-from deepscan_client import DeepScanClient, DeepScanError, RetryPolicy, Timeout
+from deepscan_client import DeepScanClient, DeepScanError, Medium, RetryPolicy, Timeout
 from serving.backends import STUB
 
 _LOG = logging.getLogger("deepscan.serving")
 _UNLOAD_SECONDS = 5.0
 PHOTO = Path(__file__).with_name("canary.jpg")
+RECORDING = Path(__file__).with_name("canary.flac")
+_FILES = {Medium.IMAGE: ("deepfake_image", PHOTO), Medium.AUDIO: ("deepfake_audio", RECORDING)}
 
 
-def sing(grpc_url: str, seconds: float) -> None:
-    """One canary request; a verdict with a face is the only good answer, because only then did every model run.
+def canaries(models: Iterable[str]) -> dict[Medium, bytes]:
+    """The canary of each medium whose public model is among these."""
+    names = set(models)
+    return {medium: path.read_bytes() for medium, (model, path) in _FILES.items() if model in names}
+
+
+def sing(grpc_url: str, seconds: float, media: Iterable[Medium] = (Medium.IMAGE,)) -> None:
+    """One canary request for each medium. Only a verdict on a face, and on a voice, is a good answer, because only then
+    did every model run.
 
     Raises:
         DeepScanError: there was none.
     """
-    with DeepScanClient(grpc_url, timeout=Timeout(request=seconds), retry=RetryPolicy(attempts=1)) as client:
-        verdict = client.detect_image(PHOTO, request_id="canary")
-    if not verdict.faces:
-        raise DeepScanError("the canary photo's face was not found", remedy="run: deepscan doctor")
+    timeout = Timeout(request=seconds, recording=seconds)
+    with DeepScanClient(grpc_url, timeout=timeout, retry=RetryPolicy(attempts=1)) as client:
+        for medium in media:
+            if medium is Medium.AUDIO:
+                heard = client.detect_audio(RECORDING, request_id="canary").fake_probability is not None
+            else:
+                heard = bool(client.detect_image(PHOTO, request_id="canary").faces)
+            if not heard:
+                what = "voice" if medium is Medium.AUDIO else "face"
+                raise DeepScanError(f"the {what} of the canary was not found", remedy="run: deepscan doctor")
 
 
 def stub_processes(server: int) -> dict[int, str]:
@@ -75,6 +91,7 @@ class Watcher:
         server: process under which the stubs live.
         models: the repository that is served.
         report: gets a line for a person when something was noticed or repaired.
+        media: whose canaries sing.
         every: seconds between looks at the processes; a canary sings at each fifth look and after a repair.
     """
 
@@ -82,6 +99,7 @@ class Watcher:
     server: int
     models: Path
     report: Callable[[str], None]
+    media: tuple[Medium, ...] = (Medium.IMAGE,)
     every: float = 1.0
     repairs: int = 0
     healthy: bool = True
@@ -135,7 +153,7 @@ class Watcher:
 
     def _failure(self) -> str | None:
         try:
-            sing(self.grpc_url, 10.0)
+            sing(self.grpc_url, 10.0, self.media)
         except DeepScanError as error:
             return str(error)
         return None

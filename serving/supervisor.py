@@ -74,6 +74,7 @@ class Server:
         self.profile = profile
         self._report: Report = report or _LOG.info
         self._watch = watch
+        self._media = tuple(canary.canaries(self.repository.names()))
         self._name = runs.region_prefix(secrets.token_hex(3))
         self._pipe: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -121,7 +122,7 @@ class Server:
         self._report("waiting for the canary")
         self._wait_for_canary(end)
         if self._watch:
-            self.watcher = canary.Watcher(self.grpc_url, self.pid, self.repository.root, self._report)
+            self.watcher = canary.Watcher(self.grpc_url, self.pid, self.repository.root, self._report, self._media)
             self.watcher.start()
 
     def stop(self) -> None:
@@ -222,7 +223,7 @@ class Server:
         while True:
             self._raise_if_ended()
             try:
-                canary.sing(self.grpc_url, 30.0)
+                canary.sing(self.grpc_url, 30.0, self._media)
                 return
             except DeepScanError as error:
                 if time.monotonic() > end or isinstance(error, InstallationError):

@@ -1,4 +1,4 @@
-"""How many photos may be at work and how many may wait: the rest is told at once to come back later.
+"""How many files may be at work and how many may wait: the rest is told at once to come back later.
 
 Triton's own queue policies stall on this server (some requests wait 500 ms), so load is shed here.
 """
@@ -18,9 +18,11 @@ class Admission:
     Args:
         at_work: places.
         waiting: callers that may wait for a place.
+        what: they are, for the message to those who are turned away.
     """
 
-    def __init__(self, at_work: int, waiting: int) -> None:
+    def __init__(self, at_work: int, waiting: int, what: str = "photos") -> None:
+        self._what = what
         self._places = asyncio.Semaphore(at_work)
         self._waiting_allowed = waiting
         self.at_work = 0
@@ -41,7 +43,7 @@ class Admission:
         if self._places.locked() and self.waiting >= self._waiting_allowed and not patient:
             self.shed += 1
             raise OverloadedError(
-                f"{self.at_work} photos are at work and {self.waiting} are waiting",
+                f"{self.at_work} {self._what} are at work and {self.waiting} are waiting",
                 remedy="send it again after the seconds in Retry-After, or send fewer at a time",
             )
         self.waiting += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cards import ModelRepository
-from deepscan_client import DeepScanError
+from deepscan_client import DeepScanError, Medium
 from ml_backend.inference import routes
 from ml_backend.inference.answers import error_response, from_http_status
 from ml_backend.inference.cache import RecordBook
@@ -28,8 +28,8 @@ from ml_backend.inference.pages import index
 from ml_backend.inference.settings import Settings
 from ml_backend.inference.stats import Stats
 from ml_backend.inference.uploads import UploadDoor
-from ml_backend.inference.verdicts import ImageClient, Verdicts
-from serving.canary import PHOTO
+from ml_backend.inference.verdicts import MediaClient, Verdicts
+from serving.canary import canaries
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class Gateway:
 
     @property
     def busy(self) -> bool:
-        """Whether uploads or photos are at work."""
-        return bool(self.door.open or self.verdicts.admission.at_work or self.verdicts.admission.waiting)
+        """Whether uploads or files are at work."""
+        return bool(self.door.open or self.verdicts.at_work or self.verdicts.waiting)
 
 
 def create_app(
-    client: ImageClient,
+    client: MediaClient,
     settings: Settings | None = None,
     repository: ModelRepository | None = None,
-    canary: bytes | None = None,
+    canary: Mapping[Medium, bytes] | None = None,
 ) -> FastAPI:
     """The gateway over a client.
 
@@ -62,7 +62,7 @@ def create_app(
         client: speaks to Triton; closed when the application ends.
         settings: limits, keys, cache; the defaults where left out.
         repository: cards and records; that of ``settings.models``, else the shipped one.
-        canary: photo that health is judged by.
+        canary: what health is judged by; a file of each medium that the repository serves where left out.
     """
     settings = settings or Settings()
     repository = repository or ModelRepository(settings.models)
@@ -74,7 +74,7 @@ def create_app(
         stats=stats,
         guard=Guard(settings),
         verdicts=verdicts,
-        health=Health(verdicts, PHOTO.read_bytes() if canary is None else canary, settings.canary_seconds),
+        health=Health(verdicts, canaries(repository.names()) if canary is None else canary, settings.canary_seconds),
         door=UploadDoor(settings.uploads, settings.upload_seconds),
     )
     _gauges(gateway)
@@ -94,7 +94,8 @@ def create_app(
         redoc_url=None,
         title="DeepScan",
         version="1",
-        description="Tells whether a photo was synthesised or manipulated, and shows why. See docs/rest.md.",
+        description="Tells whether a photo or a recording was synthesised or manipulated, and shows why. "
+        "See docs/rest.md.",
         lifespan=lifespan,
     )
     app.state.gateway = gateway
@@ -140,9 +141,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _gauges(gateway: Gateway) -> None:
     stats, verdicts = gateway.stats, gateway.verdicts
-    stats.gauge("deepscan_ready", "1 where the canary got a verdict", lambda: float(gateway.health.ready))
-    stats.gauge("deepscan_in_flight", "Photos that Triton works on", lambda: verdicts.admission.at_work)
-    stats.gauge("deepscan_waiting", "Photos that wait for their turn", lambda: verdicts.admission.waiting)
+    stats.gauge("deepscan_ready", "1 where the canaries got a verdict", lambda: float(gateway.health.ready))
+    stats.gauge("deepscan_in_flight", "Files that Triton works on", lambda: verdicts.at_work)
+    stats.gauge("deepscan_waiting", "Files that wait for their turn", lambda: verdicts.waiting)
     stats.gauge("deepscan_uploads", "Bodies that are being received", lambda: gateway.door.open)
     stats.gauge("deepscan_cache_entries", "Verdicts in the cache", lambda: len(verdicts.cache))
     stats.gauge("deepscan_cache_bytes", "Bytes of the verdict cache", lambda: verdicts.cache.bytes)

@@ -14,8 +14,8 @@ from cachetools import TTLCache
 
 from deepscan_client import Verdict
 
-Key = tuple[str, bool, float | None, str]
-"""sha256 of the content, heat maps, threshold, records."""
+Key = tuple[str, str, bool, float | None, str]
+"""Medium, sha256 of the content, heat maps, threshold, records."""
 
 
 class RecordBook:

@@ -1,7 +1,7 @@
-"""Whether the service works: not whether a port is open, but whether a photo gets a verdict.
+"""Whether the service works: not whether a port is open, but whether a photo and a recording get a verdict.
 
-A Triton whose Python process was killed still says that it is ready, so a canary photo goes through the
-public model every few seconds, and at once after a request that got no answer.
+A Triton whose Python process was killed still says that it is ready, so canaries go through the public models every few
+seconds, and at once after a request that got no answer.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from deepscan_client import DeepScanError, InternalError, UnavailableError
+from deepscan_client import DeepScanError, InternalError, Medium, UnavailableError
 from ml_backend.inference.verdicts import Verdicts
 
 log = logging.getLogger("deepscan.gateway")
@@ -24,13 +25,14 @@ class Health:
 
     Args:
         verdicts: the way to Triton.
-        photo: the canary photo, encoded.
-        seconds: time between two canaries.
+        canaries: an encoded file of each medium that is served.
+        seconds: time between two looks.
     """
 
-    def __init__(self, verdicts: Verdicts, photo: bytes, seconds: float) -> None:
+    def __init__(self, verdicts: Verdicts, canaries: Mapping[Medium, bytes], seconds: float) -> None:
         self._verdicts = verdicts
-        self._photo = photo
+        self._canaries = canaries
+        self._failed: dict[Medium, DeepScanError] = {}
         self._seconds = seconds
         self._checked: float | None = None
         self._good: float | None = None
@@ -40,15 +42,15 @@ class Health:
         self.draining = False
         """Health says 503, so that a load balancer turns away."""
         self.closing = False
-        """New photos are refused; those at work are finished."""
+        """New files are refused; those at work are finished."""
 
     @property
     def ready(self) -> bool:
-        """Whether photos are answered."""
+        """Whether photos and recordings are answered."""
         return self._checked is not None and self._error is None and not self.draining
 
     def refuse_when_closing(self) -> None:
-        """Let a photo in, unless the gateway is about to end.
+        """Let a file in, unless the gateway is about to end.
 
         Raises:
             UnavailableError: it is.
@@ -62,23 +64,27 @@ class Health:
         return self._verdicts.lost_triton.is_set()
 
     async def check(self) -> None:
-        """Send the canary once and remember what came back."""
+        """Send each canary once and remember what came back."""
         async with self._one_at_a_time:
             self._verdicts.lost_triton.clear()
             start = time.perf_counter()
             was_good = self._checked is not None and self._error is None
-            try:
-                await self._verdicts.canary(self._photo)
-                self._error = None
+            failed: dict[Medium, DeepScanError] = {}
+            for medium, data in self._canaries.items():
+                try:
+                    await self._verdicts.canary(medium, data)
+                except DeepScanError as error:
+                    if was_good or self._checked is None:
+                        log.warning("the canary of %s got no verdict: %s", medium, error)
+                    failed[medium] = error
+                except Exception as error:  # a defect here must not look like health, and must not end the watch
+                    log.exception("the canary failed in the gateway itself")
+                    failed[medium] = InternalError(f"{type(error).__name__} in the gateway", remedy="look at its log")
+            self._failed = failed
+            self._error = next(iter(failed.values()), None)
+            if self._error is None:
                 self._good = time.monotonic()
                 self._milliseconds = (time.perf_counter() - start) * 1e3
-            except DeepScanError as error:
-                if was_good or self._checked is None:
-                    log.warning("the canary got no verdict: %s", error)
-                self._error = error
-            except Exception as error:  # a defect here must not look like health, and must not end the watch
-                log.exception("the canary failed in the gateway itself")
-                self._error = InternalError(f"{type(error).__name__} in the gateway", remedy="look at its log")
             self._checked = time.monotonic()
 
     async def watch(self) -> None:
@@ -112,5 +118,18 @@ class Health:
             "status": "ok" if self.ready else state,
             "gateway": "draining" if self.draining else "ok",
             "triton": "unknown" if self._checked is None else ("ready" if self._error is None else "unavailable"),
+            "media": {
+                str(medium): "unknown"
+                if self._checked is None
+                else "unavailable"
+                if medium in self._failed
+                else "ready"
+                for medium in self._canaries
+            },
             "canary": canary,
         }
+
+    def _state_of(self, medium: Medium) -> str:
+        if self._checked is None:
+            return "unknown"
+        return "unavailable" if medium in self._failed else "ready"

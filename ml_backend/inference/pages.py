@@ -1,14 +1,75 @@
-"""The page at ``/``: what is here, and a form that works without any script. The web page proper comes later."""
+"""The page at ``/``: what is here, and two forms.
+
+They work without any script and then show the JSON verdict; with it the answer stays on the page: label, probability,
+and the timeline of a recording. The web page proper comes later.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from html import escape
 
 from starlette.responses import HTMLResponse
 
-from cards.limits import MAX_BATCH_FILES, MAX_IMAGE_BYTES
+from cards.limits import MAX_AUDIO_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; frame-ancestors 'none'"
+# Whatever a server says is set as text, never as HTML.
+_SCRIPT = """
+const out = document.getElementById("out");
+function add(parent, tag, text, style) {
+  const made = parent.appendChild(document.createElement(tag));
+  if (text !== undefined) made.textContent = text;
+  Object.assign(made.style, style || {});
+  return made;
+}
+function timeline(verdict) {
+  const whole = verdict.input.duration_s, limit = verdict.operating_point.threshold;
+  const place = (start, end) => ({ left: 100 * start / whole + "%", width: 100 * (end - start) / whole + "%" });
+  const box = add(out, "div", undefined, { position: "relative", height: "5rem", border: "1px solid #8888" });
+  for (const [start, end, p] of verdict.timeline) {
+    const bar = { position: "absolute", bottom: 0, height: Math.max(1, 100 * p) + "%", ...place(start, end) };
+    const words = start.toFixed(1) + " to " + end.toFixed(1) + " s: " + p.toFixed(2);
+    add(box, "div", undefined, { ...bar, background: p >= limit ? "#da3633" : "#3870c8" }).title = words;
+  }
+  const line = { position: "absolute", bottom: 100 * limit + "%", width: "100%", borderTop: "1px dashed" };
+  add(box, "div", undefined, line);
+  const spans = verdict.suspicious.map(([start, end]) => start.toFixed(1) + " to " + end.toFixed(1) + " s");
+  add(out, "p", spans.length ? "Sounds synthetic: " + spans.join(", ") : "No stretch sounds synthetic by itself.");
+}
+function show(answer) {
+  out.replaceChildren();
+  if (answer.error) {
+    add(out, "p", answer.error.code + ": " + answer.error.message + ". " + answer.error.remedy);
+    return;
+  }
+  const p = answer.fake_probability === null ? "" : " " + answer.fake_probability.toFixed(3);
+  add(out, "h2", answer.label + p);
+  if (answer.reasons.length) add(out, "p", answer.reasons.join(", "));
+  if (answer.medium === "audio" && answer.input.duration_s) timeline(answer);
+  const more = add(out, "details");
+  add(more, "summary", "the whole verdict");
+  add(more, "pre", JSON.stringify(answer, null, 2), { overflowX: "auto" });
+}
+for (const form of document.forms) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    out.replaceChildren();
+    add(out, "p", "scanning \u2026");
+    try {
+      show(await (await fetch(form.action, { method: "POST", body: new FormData(form) })).json());
+    } catch (error) {
+      out.replaceChildren();
+      add(out, "p", "the server gave no answer: " + error);
+    }
+  });
+}
+"""
+_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+_POLICY = (
+    f"default-src 'none'; script-src 'sha256-{_HASH}'; connect-src 'self'; style-src 'unsafe-inline'; img-src data:; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -18,13 +79,13 @@ _PAGE = """<!doctype html>
 <title>DeepScan</title>
 <style>
   body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem; }}
-  fieldset {{ border: 1px solid #8888; border-radius: .5rem; padding: 1rem; }}
+  fieldset {{ border: 1px solid #8888; border-radius: .5rem; padding: 1rem; margin-bottom: 1rem; }}
   label {{ display: block; margin-bottom: .75rem; }}
   table {{ border-collapse: collapse; }} td {{ padding: .15rem 1.25rem .15rem 0; vertical-align: top; }}
   :root {{ color-scheme: light dark; }}
 </style>
 <h1>DeepScan</h1>
-<p>Tells whether a photo was synthesised or manipulated, and shows why. The answer is a JSON verdict.</p>
+<p>Tells whether a photo or a recording was synthesised or manipulated, and shows why.</p>
 <form action="{root}/api/predict/image" method="post" enctype="multipart/form-data">
   <fieldset>
     <legend>Scan a photo</legend>
@@ -35,17 +96,30 @@ _PAGE = """<!doctype html>
     <button>Scan</button>
   </fieldset>
 </form>
+<form action="{root}/api/predict/audio" method="post" enctype="multipart/form-data">
+  <fieldset>
+    <legend>Scan a recording</legend>
+    <label>Recording, or a video whose sound is judged, at most {sound_megabytes} MB<br>
+      <input type="file" name="file" accept="audio/*,video/*" required></label>
+    <label>Threshold, 0 to 1 (empty: the measured operating point)<br>
+      <input type="number" name="confidence_threshold" min="0" max="1" step="any"></label>
+    <button>Scan</button>
+  </fieldset>
+</form>
+<section id="out" aria-live="polite"></section>
 {keys}
 <h2>End points</h2>
 <table>
   <tr><td><code>POST /api/predict/image</code><td>one photo
-  <tr><td><code>POST /api/batch-predict</code><td>up to {files} photos
-  <tr><td><a href="{root}/api/health"><code>GET /api/health</code></a><td>whether a photo would get a verdict now
+  <tr><td><code>POST /api/predict/audio</code><td>one recording
+  <tr><td><code>POST /api/batch-predict</code><td>up to {files} photos and recordings
+  <tr><td><a href="{root}/api/health"><code>GET /api/health</code></a><td>whether files would get a verdict now
   <tr><td><a href="{root}/api/models"><code>GET /api/models</code></a><td>models, versions, licences, measurements
   <tr><td><a href="{root}/api/stats"><code>GET /api/stats</code></a><td>counts, latency, errors, cache, memory
   <tr><td><a href="{root}/metrics"><code>GET /metrics</code></a><td>for Prometheus
   <tr><td><a href="{root}/docs"><code>GET /docs</code></a><td>every end point, to be tried out
 </table>
+<script>{script}</script>
 </html>
 """
 
@@ -61,7 +135,9 @@ def index(root: str, asks_for_keys: bool) -> HTMLResponse:
     page = _PAGE.format(
         root=escape(root, quote=True),
         megabytes=MAX_IMAGE_BYTES // 2**20,
+        sound_megabytes=MAX_AUDIO_BYTES // 2**20,
         files=MAX_BATCH_FILES,
+        script=_SCRIPT,
         keys=keys if asks_for_keys else "",
     )
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})

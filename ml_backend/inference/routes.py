@@ -10,15 +10,16 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cards.limits import MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES
-from deepscan_client import DeepScanError, ErrorCode, MediaError, UnavailableError, Verdict
+from cards.limits import MAX_AUDIO_BYTES, MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES
+from deepscan_client import DeepScanError, ErrorCode, MediaError, Medium, UnavailableError, Verdict
 from ml_backend.inference.answers import error_body, error_response, json_response
 from ml_backend.inference.catalogue import catalogue
 from ml_backend.inference.middleware import trace_headers
 from ml_backend.inference.schemas import BatchAnswer, error_responses, form_schema
 from ml_backend.inference.stats import memory
-from ml_backend.inference.uploads import Form, read_file, shown_name
+from ml_backend.inference.uploads import Form, MediaForm, PhotoForm, read_file, shown_name
 from ml_backend.inference.verdicts import Asked
+from pipelines.media import HEAD, medium_of_bytes
 
 if TYPE_CHECKING:
     from ml_backend.inference.app import Gateway
@@ -33,9 +34,9 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
-@router.get("/health", summary="Whether a photo would get a verdict now", responses=error_responses(503))
+@router.get("/health", summary="Whether photos and recordings would get a verdict now", responses=error_responses(503))
 async def health(request: Request) -> Response:
-    """200 where the canary photo got a verdict; 503 while starting, draining, or without Triton."""
+    """200 where every canary got a verdict; 503 while starting, draining, or without Triton."""
     state = _gateway(request).health
     if (not state.ready or state.doubtful) and not state.draining:
         await state.check()
@@ -43,7 +44,7 @@ async def health(request: Request) -> Response:
     if state.ready:
         return json_response(answer)
     error = UnavailableError(
-        "the gateway is draining" if state.draining else "Triton does not answer photos",
+        "the gateway is draining" if state.draining else "Triton does not answer",
         remedy="another instance answers" if state.draining else "wait while it starts; else run: deepscan doctor",
     )
     body = {**answer, "error": error_body(error, request.state.request_id)}
@@ -62,7 +63,7 @@ async def models(request: Request) -> Response:
 async def stats(request: Request) -> Response:
     """Since the gateway started; percentiles over the latest 2,048 verdicts."""
     gateway = _gateway(request)
-    cache, admission = gateway.verdicts.cache, gateway.verdicts.admission
+    verdicts, cache = gateway.verdicts, gateway.verdicts.cache
     answer = gateway.stats.snapshot() | {
         "memory": await asyncio.to_thread(memory),
         "cache": {
@@ -73,9 +74,9 @@ async def stats(request: Request) -> Response:
             "max_bytes": int(gateway.settings.cache_mb * 1e6),
         },
         "load": {
-            "in_flight": admission.at_work,
-            "waiting": admission.waiting,
-            "shed": admission.shed,
+            "in_flight": verdicts.at_work,
+            "waiting": verdicts.waiting,
+            "shed": verdicts.shed,
             "uploads": gateway.door.open,
         },
     }
@@ -95,19 +96,40 @@ async def predict_image(request: Request) -> Response:
     gateway.health.refuse_when_closing()
     async with gateway.door.form(request, "file", 1, MAX_IMAGE_BYTES) as form:
         data = await read_file(form.files[0], MAX_IMAGE_BYTES)
-        verdict = await gateway.verdicts.image(data, _asked(request, form))
+        verdict = await gateway.verdicts.judge(Medium.IMAGE, data, _asked(request, form))
+    return json_response(verdict.to_dict())
+
+
+@router.post(
+    "/predict/audio",
+    summary="Detect a deepfake in one recording",
+    response_model=Verdict,
+    responses=error_responses(400, 401, 413, 422, 429, 500, 503, 504),
+    openapi_extra=form_schema("file", many=False, fields=MediaForm),
+)
+async def predict_audio(request: Request) -> Response:
+    """The verdict on the recording in the field ``file``: a sound file, or a video with sound."""
+    gateway = _gateway(request)
+    gateway.health.refuse_when_closing()
+    async with (
+        gateway.door.form(request, "file", 1, MAX_AUDIO_BYTES, MediaForm) as form,
+        gateway.verdicts.room(form.files[0].size or 0),
+    ):
+        data = await read_file(form.files[0], MAX_AUDIO_BYTES)
+        verdict = await gateway.verdicts.judge(Medium.AUDIO, data, _asked(request, form))
     return json_response(verdict.to_dict())
 
 
 @router.post(
     "/batch-predict",
-    summary="Detect deepfakes in several photos",
+    summary="Detect deepfakes in several photos and recordings",
     response_model=BatchAnswer,
     responses=error_responses(400, 401, 413, 429, 503),
     openapi_extra=form_schema("files", many=True),
 )
 async def batch_predict(request: Request) -> Response:
-    """A verdict or an error for each of the repeated fields ``files``, in order."""
+    """A verdict or an error for each of the repeated fields ``files``, in order. What each holds is told from its
+    bytes, and from its name where they leave it open."""
     gateway = _gateway(request)
     gateway.health.refuse_when_closing()
     async with gateway.door.form(request, "files", MAX_BATCH_FILES, MAX_BATCH_BYTES) as form:
@@ -126,10 +148,11 @@ async def _item(
     """One file of a batch: what is wrong with it concerns no other."""
     result: dict[str, Any] = {"index": index, "filename": shown_name(file)}
     asked = _asked(request, form, f".{index}")
-    async with turns:
+    async with turns, gateway.verdicts.room(file.size or 0, patient=True):
         try:
-            data = await read_file(file, MAX_IMAGE_BYTES)
-            verdict = await gateway.verdicts.image(data, asked, patient=True)
+            medium = await _medium_of(file)
+            data = await read_file(file, MAX_AUDIO_BYTES if medium is Medium.AUDIO else MAX_IMAGE_BYTES)
+            verdict = await gateway.verdicts.judge(medium, data, asked, patient=True)
             result["verdict"] = verdict.to_dict()
         except DeepScanError as error:
             gateway.stats.error(error)
@@ -137,16 +160,33 @@ async def _item(
     return result
 
 
+async def _medium_of(file: UploadFile) -> Medium:
+    """Image or audio; what is neither is for the photo's probe to name.
+
+    Raises:
+        MediaError: a video.
+    """
+    head = await file.read(HEAD)
+    await file.seek(0)
+    medium = medium_of_bytes(head, file.filename or "")
+    if medium is Medium.VIDEO:
+        raise MediaError(
+            "this is a video, and photos and recordings are judged in this release",
+            code=ErrorCode.UNSUPPORTED,
+            remedy="send it to /api/predict/audio, which judges its sound track",
+        )
+    return medium or Medium.IMAGE
+
+
 @router.post("/predict/video", summary="Not in this release", responses=error_responses(501))
-@router.post("/predict/audio", summary="Not in this release", responses=error_responses(501))
 @router.post("/predict/multimodal", summary="Not in this release", responses=error_responses(501))
 async def not_yet(request: Request) -> Response:
     """A clear answer for the media that a later release will take."""
     medium = request.url.path.rsplit("/", 1)[-1]
     error = MediaError(
-        f"this release of DeepScan judges photos only, not {medium}",
+        f"this release of DeepScan judges photos and recordings, not {medium}",
         code=ErrorCode.UNSUPPORTED,
-        remedy="send photos to /api/predict/image; docs/rest.md says which release brings the other media",
+        remedy="send photos to /api/predict/image and sound to /api/predict/audio, which also takes a video's sound",
     )
     _gateway(request).stats.error(error)
     return error_response(error, request.state.request_id, 501)
@@ -155,7 +195,7 @@ async def not_yet(request: Request) -> Response:
 def _asked(request: Request, form: Form, suffix: str = "") -> Asked:
     return Asked(
         request_id=request.state.request_id[: 128 - len(suffix)] + suffix,
-        heatmaps=form.options.heatmaps,
+        heatmaps=isinstance(form.options, PhotoForm) and form.options.heatmaps,
         confidence_threshold=form.options.confidence_threshold,
         fresh=form.options.fresh,
         headers=trace_headers(request.headers),

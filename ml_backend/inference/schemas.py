@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from cards.limits import MAX_BATCH_FILES
 from deepscan_client import Verdict
+from ml_backend.inference.uploads import MediaForm, PhotoForm
 
 
 class ErrorInfo(BaseModel):
@@ -56,10 +57,11 @@ _OPTIONS: dict[str, Any] = {
 _FILE = {"type": "string", "format": "binary"}
 
 
-def form_schema(field: str, many: bool) -> dict[str, Any]:
-    """``openapi_extra`` of an end point that takes a photo form."""
+def form_schema(field: str, many: bool, fields: type[MediaForm] = PhotoForm) -> dict[str, Any]:
+    """``openapi_extra`` of an end point that takes a form."""
+    options = {name: _OPTIONS[name] for name in _OPTIONS if name in fields.model_fields}
     file = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAX_BATCH_FILES} if many else _FILE
-    schema = {"type": "object", "required": [field], "properties": {field: file, **_OPTIONS}}
+    schema = {"type": "object", "required": [field], "properties": {field: file, **options}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 

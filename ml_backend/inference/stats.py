@@ -36,6 +36,7 @@ class Stats:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.asked_ms: deque[float] = deque(maxlen=KEPT)
         self.cached_ms: deque[float] = deque(maxlen=KEPT)
+        self.medium_ms: dict[str, deque[float]] = {}
         self.registry = CollectorRegistry()
         self._requests = PromCounter(
             "deepscan_requests", "HTTP requests", ["path", "method", "status"], registry=self.registry
@@ -63,6 +64,8 @@ class Stats:
         medium, label = str(verdict.medium), str(verdict.label)
         self.verdicts[(medium, label)] += 1
         (self.cached_ms if verdict.cached else self.asked_ms).append(milliseconds)
+        if not verdict.cached:
+            self.medium_ms.setdefault(medium, deque(maxlen=KEPT)).append(milliseconds)
         self._verdicts.labels(medium, label, str(verdict.cached).lower()).inc()
 
     def error(self, error: DeepScanError) -> None:
@@ -86,6 +89,10 @@ class Stats:
             "latency_ms": {
                 "asked": {"count": len(self.asked_ms), **percentiles(self.asked_ms)},
                 "cached": {"count": len(self.cached_ms), **percentiles(self.cached_ms)},
+                "by_medium": {
+                    medium: {"count": len(values), **percentiles(values)}
+                    for medium, values in sorted(self.medium_ms.items())
+                },
             },
         }
 

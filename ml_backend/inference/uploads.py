@@ -30,15 +30,13 @@ _IDLE_SECONDS = 20.0
 _SHOW = "curl -F 'file=@photo.jpg' shows the form that is expected"
 
 
-class PhotoForm(BaseModel):
-    """The plain fields of a photo's form. An unknown one is an error, so that a typing mistake is not ignored."""
+class MediaForm(BaseModel):
+    """The plain fields of any form. An unknown one is an error, so that a typing mistake is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     confidence_threshold: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
     """``fake`` where the probability is at least this; the record's operating point where left out."""
-    heatmaps: bool = False
-    """Add a class-activation map to each face."""
     fresh: bool = False
     """Ask the models even where the verdict is in the cache."""
 
@@ -49,12 +47,19 @@ class PhotoForm(BaseModel):
         return cls.model_fields[info.field_name].default if value == "" else value
 
 
+class PhotoForm(MediaForm):
+    """The plain fields of a form that takes photos."""
+
+    heatmaps: bool = False
+    """Add a class-activation map to each face."""
+
+
 @dataclass(frozen=True)
 class Form:
     """A parsed form: its files in order, and its options."""
 
     files: tuple[UploadFile, ...]
-    options: PhotoForm
+    options: MediaForm
 
 
 class UploadDoor:
@@ -71,7 +76,9 @@ class UploadDoor:
         self.open = 0
 
     @asynccontextmanager
-    async def form(self, request: Request, field: str, most_files: int, most_bytes: int) -> AsyncIterator[Form]:
+    async def form(
+        self, request: Request, field: str, most_files: int, most_bytes: int, fields: type[MediaForm] = PhotoForm
+    ) -> AsyncIterator[Form]:
         """Receive a form; its files are gone after the block.
 
         Args:
@@ -79,6 +86,7 @@ class UploadDoor:
             field: the name under which files come.
             most_files: files that are allowed.
             most_bytes: bytes of all files together.
+            fields: its plain fields.
 
         Raises:
             RequestError: not a multipart form, malformed, a wrong field, no file.
@@ -94,7 +102,7 @@ class UploadDoor:
         try:
             async with asyncio.timeout(self._seconds):
                 items = await _parse(request, most_files, most_bytes)
-            yield _form(items, field)
+            yield _form(items, field, fields)
         except TimeoutError as error:
             raise RequestError("the body did not arrive in time", remedy="send it again over a faster link") from error
         finally:
@@ -152,11 +160,11 @@ def _too_large(most_bytes: int) -> LimitError:
     return LimitError(
         f"the request is larger than {most_bytes:,} bytes",
         code=ErrorCode.TOO_LARGE,
-        remedy="send smaller files, for example as JPEG, or fewer in one request",
+        remedy="send smaller files (photos as JPEG, sound as FLAC or in mono), or fewer in one request",
     )
 
 
-def _form(items: Sequence[tuple[str, str | UploadFile]], field: str) -> Form:
+def _form(items: Sequence[tuple[str, str | UploadFile]], field: str, fields: type[MediaForm]) -> Form:
     files: list[UploadFile] = []
     plain: dict[str, str] = {}
     for name, value in items:
@@ -173,13 +181,13 @@ def _form(items: Sequence[tuple[str, str | UploadFile]], field: str) -> Form:
     if not files:
         raise RequestError(f"there is no file in the field {field!r}", remedy=f"with curl: -F '{field}=@photo.jpg'")
     try:
-        return Form(tuple(files), PhotoForm.model_validate(plain))
+        return Form(tuple(files), fields.model_validate(plain))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])[:60] or "form"
         raise RequestError(
             f"{where}: {first['msg']}",
-            remedy="options are confidence_threshold (0 to 1), heatmaps and fresh (true or false)",
+            remedy=f"options are {', '.join(fields.model_fields)}: a number of 0 to 1, the others true or false",
         ) from error
 
 
@@ -192,7 +200,7 @@ async def read_file(upload: UploadFile, limit: int) -> bytes:
     if (upload.size or 0) > limit:
         raise LimitError(
             f"the file has {upload.size:,} bytes, {limit:,} are allowed",
-            remedy="send a smaller one, for example as JPEG",
+            remedy="send a smaller one, for example as JPEG or FLAC",
         )
     return await upload.read()
 

@@ -1,4 +1,4 @@
-"""From one photo's bytes to its verdict: cache, admission, deadline, Triton."""
+"""From the bytes of one photo or recording to its verdict: cache, admission, deadline, Triton."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from deepscan_client import DeadlineError, DeepScanError, ServiceError, Verdict
+from deepscan_client import DeadlineError, DeepScanError, Medium, Progress, ServiceError, Verdict
 from ml_backend.inference.admission import Admission
 from ml_backend.inference.cache import Key, RecordBook, VerdictCache
 from ml_backend.inference.settings import Settings
@@ -18,9 +19,13 @@ from ml_backend.inference.stats import Stats
 
 _GRACE_SECONDS = 0.5
 """The client ends a call at its deadline by itself; this is for one that does not."""
+LARGE_BYTES = 32 * 1024 * 1024
+"""Larger recordings are taken one at a time: each is in memory here and several times in Triton."""
+LONG_BYTES = 1024 * 1024
+"""Larger recordings go to the model that streams, so that short ones never wait behind an hour of sound."""
 
 
-class ImageClient(Protocol):
+class MediaClient(Protocol):
     """What the gateway needs of :class:`deepscan_client.AsyncDeepScanClient`."""
 
     async def detect_image(
@@ -36,6 +41,19 @@ class ImageClient(Protocol):
         """Judge one photo."""
         ...
 
+    async def detect_audio(
+        self,
+        audio: bytes,
+        *,
+        confidence_threshold: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        request_id: str | None = None,
+        deadline: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Verdict:
+        """Judge one recording."""
+        ...
+
     async def close(self) -> None:
         """Give the connections back."""
         ...
@@ -43,7 +61,7 @@ class ImageClient(Protocol):
 
 @dataclass(frozen=True)
 class Asked:
-    """What came with a photo."""
+    """What came with a photo or a recording."""
 
     request_id: str
     heatmaps: bool = False
@@ -55,7 +73,7 @@ class Asked:
 
 
 class Verdicts:
-    """Answers photos.
+    """Answers photos and recordings.
 
     Args:
         client: speaks to Triton.
@@ -64,23 +82,57 @@ class Verdicts:
         records: which records are serving.
     """
 
-    def __init__(self, client: ImageClient, settings: Settings, stats: Stats, records: RecordBook) -> None:
+    def __init__(self, client: MediaClient, settings: Settings, stats: Stats, records: RecordBook) -> None:
         self._client = client
-        self._settings = settings
         self._stats = stats
         self._running: dict[Key, asyncio.Task[Verdict]] = {}
+        self._deadlines = {Medium.IMAGE: settings.deadline, Medium.AUDIO: settings.recording_deadline}
         self.records = records
         self.cache = VerdictCache(settings.cache_mb, settings.cache_seconds)
-        self.admission = Admission(settings.in_flight, settings.queue)
+        # A recording can take a minute: photos have places of their own.
+        self.admissions = {
+            Medium.IMAGE: Admission(settings.in_flight, settings.queue),
+            Medium.AUDIO: Admission(settings.recordings, settings.queue, "recordings"),
+        }
+        self._large = Admission(1, settings.queue, "large recordings")
         self.lost_triton = asyncio.Event()
         """Set by an answer that lets health be looked at before its time."""
 
-    async def image(self, data: bytes, asked: Asked, patient: bool = False) -> Verdict:
-        """The verdict on one photo.
+    @property
+    def at_work(self) -> int:
+        """Files that Triton works on."""
+        return sum(each.at_work for each in self.admissions.values())
+
+    @property
+    def waiting(self) -> int:
+        """Files that wait for their turn."""
+        return sum(each.waiting for each in (*self.admissions.values(), self._large))
+
+    @property
+    def shed(self) -> int:
+        """Files that were told to come back later."""
+        return sum(each.shed for each in (*self.admissions.values(), self._large))
+
+    @asynccontextmanager
+    async def room(self, size: int, patient: bool = False) -> AsyncIterator[None]:
+        """Room for a file of so many bytes; to be held from before it is read until it is judged.
+
+        Raises:
+            OverloadedError: too many large files wait already.
+        """
+        if size <= LARGE_BYTES:
+            yield
+            return
+        async with self._large.place(patient):
+            yield
+
+    async def judge(self, medium: Medium, data: bytes, asked: Asked, patient: bool = False) -> Verdict:
+        """The verdict on one photo or recording.
 
         Same bytes and options that are asked again while the first are at work share its answer.
 
         Args:
+            medium: image or audio.
             data: as the caller sent them.
             asked: options, ids.
             patient: an item of a batch, see :meth:`Admission.place`.
@@ -89,24 +141,24 @@ class Verdicts:
             DeepScanError: typed by what the caller can do.
         """
         start = time.perf_counter()
-        verdict = await self._image(data, asked, patient)
+        verdict = await self._judge(medium, data, asked, patient)
         milliseconds = (time.perf_counter() - start) * 1e3
         if verdict.cached:
             verdict = dataclasses.replace(verdict, timing_ms={"total": milliseconds})
         self._stats.verdict(verdict, milliseconds)
         return verdict
 
-    async def _image(self, data: bytes, asked: Asked, patient: bool) -> Verdict:
+    async def _judge(self, medium: Medium, data: bytes, asked: Asked, patient: bool) -> Verdict:
         digest = await asyncio.to_thread(_sha256, data) if len(data) > 1 << 20 else _sha256(data)
-        key = (digest, asked.heatmaps, asked.confidence_threshold, self.records.fingerprint)
+        key = self._key(medium, digest, asked)
         if asked.fresh:
-            return await self._ask(data, digest, asked, patient)
+            return await self._ask(medium, data, digest, asked, patient)
         known = self.cache.get(key)
         if known is not None:
             return dataclasses.replace(known, request_id=asked.request_id, cached=True)
         task = self._running.get(key)
         if task is None:
-            task = asyncio.create_task(self._ask(data, digest, asked, patient))
+            task = asyncio.create_task(self._ask(medium, data, digest, asked, patient))
             self._running[key] = task
             task.add_done_callback(lambda _: self._running.pop(key, None))
             return await task
@@ -117,25 +169,22 @@ class Verdicts:
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise  # this caller went away, not the first one
-            return await self._ask(data, digest, asked, patient)
+            return await self._ask(medium, data, digest, asked, patient)
         return dataclasses.replace(verdict, request_id=asked.request_id)
 
-    async def _ask(self, data: bytes, digest: str, asked: Asked, patient: bool) -> Verdict:
+    def _key(self, medium: Medium, digest: str, asked: Asked) -> Key:
+        return (str(medium), digest, asked.heatmaps, asked.confidence_threshold, self.records.fingerprint)
+
+    async def _ask(self, medium: Medium, data: bytes, digest: str, asked: Asked, patient: bool) -> Verdict:
         """Ask Triton, and keep the answer."""
-        limit = time.monotonic() + self._settings.deadline
+        seconds = self._deadlines[medium]
+        limit = time.monotonic() + seconds
         try:
-            async with asyncio.timeout(self._settings.deadline + _GRACE_SECONDS), self.admission.place(patient):
-                verdict = await self._client.detect_image(
-                    data,
-                    heatmaps=asked.heatmaps,
-                    confidence_threshold=asked.confidence_threshold,
-                    request_id=asked.request_id,
-                    deadline=max(0.001, limit - time.monotonic()),
-                    headers=asked.headers,
-                )
+            async with asyncio.timeout(seconds + _GRACE_SECONDS), self.admissions[medium].place(patient):
+                verdict = await self._send(medium, data, asked, max(0.001, limit - time.monotonic()))
         except TimeoutError as error:
             raise DeadlineError(
-                f"no verdict within {self._settings.deadline:g} s",
+                f"no verdict within {seconds:g} s",
                 remedy="send it again, smaller or when there is less to do",
                 request_id=asked.request_id,
             ) from error
@@ -143,19 +192,42 @@ class Verdicts:
             self.lost_triton.set()
             raise
         self.records.observe(verdict)
-        self.cache.put((digest, asked.heatmaps, asked.confidence_threshold, self.records.fingerprint), verdict)
+        self.cache.put(self._key(medium, digest, asked), verdict)
         return verdict
 
-    async def canary(self, data: bytes) -> Verdict:
-        """A verdict on the canary photo: not counted, not cached, not queued."""
+    async def _send(self, medium: Medium, data: bytes, asked: Asked, seconds: float) -> Verdict:
+        if medium is Medium.AUDIO:
+            return await self._client.detect_audio(
+                data,
+                confidence_threshold=asked.confidence_threshold,
+                on_progress=_not_shown if len(data) > LONG_BYTES else None,
+                request_id=asked.request_id,
+                deadline=seconds,
+                headers=asked.headers,
+            )
+        return await self._client.detect_image(
+            data,
+            heatmaps=asked.heatmaps,
+            confidence_threshold=asked.confidence_threshold,
+            request_id=asked.request_id,
+            deadline=seconds,
+            headers=asked.headers,
+        )
+
+    async def canary(self, medium: Medium, data: bytes) -> Verdict:
+        """A verdict on a canary: not counted, not cached, not queued."""
         self.records.refresh()
-        verdict = await self._client.detect_image(data, request_id="canary", deadline=5.0)
+        verdict = await self._send(medium, data, Asked("canary"), 5.0)
         self.records.observe(verdict)
         return verdict
 
     async def close(self) -> None:
         """Give the client's connections back."""
         await self._client.close()
+
+
+def _not_shown(progress: Progress) -> None:
+    """A form has one answer: nobody is told of progress."""
 
 
 def _sha256(data: bytes) -> str:

@@ -66,7 +66,7 @@ async def test_a_draining_gateway_says_503_finishes_its_work_and_takes_no_more(s
         ("GET", "/api/predict/image", 405, "bad_request"),
         ("DELETE", "/api/stats", 405, "bad_request"),
         ("POST", "/api/predict/video", 501, "unsupported_format"),
-        ("POST", "/api/predict/audio", 501, "unsupported_format"),
+        ("GET", "/api/predict/audio", 405, "bad_request"),
         ("POST", "/api/predict/multimodal", 501, "unsupported_format"),
         ("GET", "/static-offline-docs/../../etc/passwd", 404, "not_found"),
     ],
@@ -289,6 +289,8 @@ async def test_pages_need_nothing_from_elsewhere(start: Start) -> None:
     assert {"/api/health", "/api/models", "/api/stats", "/api/predict/image", "/api/batch-predict"} < set(
         schema["paths"]
     )
+    spoken = schema["paths"]["/api/predict/audio"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(spoken["properties"]) == {"file", "confidence_threshold", "fresh"}
     form = schema["paths"]["/api/predict/image"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["file"]
     assert "Verdict" in schema["components"]["schemas"]
