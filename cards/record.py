@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -164,6 +164,11 @@ class Fusion(Strict):
     """Member model: sha256 of the record that this was fitted with."""
     weights: dict[str, float]
     bias: float = 0.0
+    rule: Literal["sum", "any"] = "sum"
+    """``sum``: the weighted sum of the members' log-odds. ``any``: each member knows another manner of faking and one
+    of them is enough, so their odds add up (a soft maximum of the log-odds)."""
+    slope: float = Field(default=1.0, gt=0)
+    """Factor of what the rule gives, before the bias."""
     refits: tuple[tuple[float, float], ...]
     """Bootstrap refits (slope, intercept) on the fused log-odds, for the interval."""
     real_quantiles: tuple[float, ...]

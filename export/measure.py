@@ -73,6 +73,8 @@ def write_fusion(
         members={name: repository.record_hash(name) for name in fused.weights},
         weights=fused.weights,
         bias=fused.bias,
+        rule=fused.rule,
+        slope=fused.slope,
         refits=fit.refits,
         real_quantiles=fit.real_quantiles,
         operating_points=fit.operating_points,

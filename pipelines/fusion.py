@@ -1,7 +1,7 @@
 """From raw logits to one calibrated probability: calibration, fusion, many faces, interval, label.
 
-Platt scaling (Platt, 1999) calibrates each member; the fused log-odds are their weighted sum. For many
-faces see :func:`combine_faces`.
+Platt scaling (Platt, 1999) calibrates each member; the fused log-odds are their weighted sum or, where each member
+knows another manner of faking, the logarithm of the sum of their odds. For many faces see :func:`combine_faces`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,25 @@ def sigmoid(log_odds: float) -> float:
     """Probability of log-odds, without overflow."""
     bounded = max(-60.0, min(60.0, log_odds))
     return float(1.0 / (1.0 + np.exp(-bounded)))
+
+
+def combine(log_odds: NDArray[np.float64], weights: Sequence[float], rule: str) -> NDArray[np.float64]:
+    """Log-odds [n] of members' calibrated log-odds [n, m] by a rule of :class:`cards.record.Fusion`."""
+    weighed = log_odds * np.asarray(weights, dtype=np.float64)
+    return np.asarray(np.logaddexp.reduce(weighed, axis=1) if rule == "any" else weighed.sum(axis=1))
+
+
+def shares(log_odds: Mapping[str, float], fusion: Fusion | None) -> dict[str, float]:
+    """What one more unit of each member's log-odds would add to the fused ones: its weight in this very answer."""
+    if fusion is None:
+        return dict.fromkeys(log_odds, 1.0 / len(log_odds))
+    if fusion.rule == "sum":
+        return {name: fusion.slope * fusion.weights[name] for name in log_odds}
+    whole = np.logaddexp.reduce([fusion.weights[name] * value for name, value in log_odds.items()])
+    return {
+        name: float(fusion.slope * fusion.weights[name] * np.exp(fusion.weights[name] * value - whole))
+        for name, value in log_odds.items()
+    }
 
 
 def fuse(
@@ -38,7 +57,9 @@ def fuse(
         calibrated[name] = logit if calibration is None else calibration.log_odds(logit)
     if fusion is None:
         return float(np.mean(list(calibrated.values())))
-    return float(fusion.bias + sum(fusion.weights[name] * value for name, value in calibrated.items()))
+    row = np.array([list(calibrated.values())])
+    weights = [fusion.weights[name] for name in calibrated]
+    return float(fusion.bias + fusion.slope * combine(row, weights, fusion.rule)[0])
 
 
 def combine_faces(log_odds: Sequence[float], real_quantiles: Sequence[float]) -> float:

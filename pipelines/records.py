@@ -14,6 +14,7 @@ from cards.record import Calibration, Fusion, Novelty
 from cards.repository import ModelRepository
 from deepscan_client.codes import Reason
 from deepscan_client.verdict import Evidence, ModelInfo, OperatingPoint
+from pipelines.fusion import shares
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,15 @@ def evidence_rows(
     logits: Mapping[str, float], calibrations: Mapping[str, Calibration | None], fusion: Fusion | None, note: str = ""
 ) -> tuple[Evidence, ...]:
     """One row for each network: its raw logit as calibrated log-odds, with its weight in the fusion."""
-    rows = []
+    scores = {}
     for name, logit in sorted(logits.items()):
         calibration = calibrations.get(name)
-        score = logit if calibration is None else calibration.log_odds(logit)
-        weight = fusion.weights[name] if fusion else 1.0 / len(logits)
-        rows.append(Evidence(name, score, "logit" if calibration is None else "log-odds", weight, note))
-    return tuple(rows)
+        scores[name] = logit if calibration is None else calibration.log_odds(logit)
+    weights = shares(scores, fusion)
+    return tuple(
+        Evidence(name, score, "logit" if calibrations.get(name) is None else "log-odds", weights[name], note)
+        for name, score in scores.items()
+    )
 
 
 def models_of(spoke: Mapping[str, Spoke], own: Iterable[ModelInfo]) -> tuple[ModelInfo, ...]:

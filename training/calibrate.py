@@ -22,7 +22,7 @@ from cards.record import Calibration
 from pipelines.metrics import auc, ece, platt
 from training.data.cache import load_cache
 from training.data.pairs import Reconstructions
-from training.data.sources import WATCHED
+from training.data.sources import PAIRS, WATCHED
 from training.data.splits import read_folds
 from training.fusion import DEFAULT_POINT, REFITS, operating_points
 from training.memory import keep_memory
@@ -31,6 +31,8 @@ from training.scores import Floats, Ints, Scores, out_of_fold
 from training.train import Settings, train_run
 
 DRAWS = 20_000
+RARE = 0.05
+"""Pseudo-fakes with no more than this share of a run's pairs are not its manner."""
 FOLD_SIZE = 128
 QUANTILES = 201
 _LOG = logging.getLogger(__name__)
@@ -82,6 +84,22 @@ def resampled_kinds(labels: Ints, sources: npt.NDArray[np.str_], rng: np.random.
         # 300 of each drawn source: sources weigh alike, whatever their size.
         taken += [rng.choice(items, 300) for items in members]
     return np.concatenate(taken)
+
+
+def own_kinds(scores: Scores, settings: Settings) -> Scores:
+    """The reals, and the fakes of the manner that a run was trained to find; all where it was trained on everything.
+
+    A network that knows one manner of faking says what its odds are; the others of a verdict speak for their own
+    (``cards.record.Fusion.rule``).
+    """
+    if not settings.groups:
+        return scores
+    names = {source for group in PAIRS if group.name in settings.groups for source in group.fakes}
+    kinds = ("reconstructed", "self_blended", "cross_blended")
+    names |= {f"pseudo:{kind}" for kind in kinds if getattr(settings, kind) > RARE}
+    chosen = (scores.labels == 0) | np.isin(scores.sources, sorted(names))
+    text = f"{scores.fitted_on}; fakes of {', '.join(settings.groups)} alone"
+    return Scores(scores.logits[chosen], scores.labels[chosen], scores.sources[chosen], text, scores.shift)
 
 
 def fit(scores: Scores, seed: int = 4) -> Fit:
@@ -144,7 +162,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     folds = None if options.held_out else options.folds
     rebuilt = Reconstructions(options.cache / "recon")
-    result = fit(out_of_fold(options.run, load_cache(options.cache / "photos"), settings, folds, rebuilt))
+    scores = out_of_fold(options.run, load_cache(options.cache / "photos"), settings, folds, rebuilt)
+    result = fit(own_kinds(scores, settings))
     target = options.run / "calibration.json"
     target.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _LOG.info("%s", result.model_dump_json(indent=1, exclude={"refits", "real_quantiles"}))

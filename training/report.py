@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -54,6 +54,8 @@ class FusedFit(BaseModel):
     weights: dict[str, float]
     """Of each member's calibrated log-odds."""
     bias: float
+    rule: Literal["sum", "any"] = "sum"
+    slope: float = 1.0
     fit: Fit
     """Of the fused log-odds; its own calibration is part of the weights and the bias already."""
 
@@ -67,7 +69,7 @@ def settings_of(checkpoint: Path) -> tuple[Settings, dict[str, Any]]:
     """The settings of a run and its progress (steps, minutes)."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     told = json.loads(state["settings"])
-    told["without"] = tuple(told["without"])
+    told |= {name: tuple(told.get(name, ())) for name in ("without", "groups")}
     return Settings(**told), {"steps": int(state["step"]), "minutes_spent": round(float(state["spent"]) / 60, 1)}
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cards.record import Calibration
-from pipelines.fusion import combine_faces, fuse, interval, sigmoid
+from cards.record import Calibration, Fusion, OperatingPoint
+from pipelines.fusion import combine_faces, fuse, interval, shares, sigmoid
 
 RNG = np.random.default_rng(3)
 REALS = np.sort(RNG.normal(-2.0, 1.5, 50_000))
@@ -64,3 +64,20 @@ def test_the_interval_is_the_middle_ninety_percent_of_the_refits() -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_probability_never_overflows(log_odds: float) -> None:
     assert 0.0 <= sigmoid(log_odds) <= 1.0
+
+
+def test_by_any_the_member_that_is_sure_decides_and_the_silent_one_costs_nothing() -> None:
+    base = dict(
+        members={"a": "1", "b": "2"}, weights={"a": 1.0, "b": 1.0}, refits=(), real_quantiles=(),
+        operating_points={"fpr_5": OperatingPoint(target_fpr=0.05, threshold=0.5, fpr=0.05, tpr=0.5)},
+        default_operating_point="fpr_5", fitted_on="made up",
+    )  # fmt: skip
+    fusion = Fusion(**base, rule="any", slope=0.5, bias=0.25)
+    none: dict[str, Calibration | None] = {"a": None, "b": None}
+    assert fuse({"a": 4.0, "b": -9.0}, none, fusion) == pytest.approx(0.25 + 0.5 * np.log(np.exp(4) + np.exp(-9)))
+    found = shares({"a": 4.0, "b": -9.0}, fusion)
+    step = 1e-5
+    slope = (fuse({"a": 4.0 + step, "b": -9.0}, none, fusion) - fuse({"a": 4.0, "b": -9.0}, none, fusion)) / step
+    assert found["a"] == pytest.approx(slope, abs=1e-4)
+    assert found["a"] > 0.49 > 0.01 > found["b"]
+    assert shares({"a": 4.0, "b": -9.0}, Fusion(**base, slope=2.0)) == {"a": 2.0, "b": 2.0}
