@@ -67,11 +67,11 @@ def test_a_probability_never_overflows(log_odds: float) -> None:
 
 
 def test_by_any_the_member_that_is_sure_decides_and_the_silent_one_costs_nothing() -> None:
-    base = dict(
-        members={"a": "1", "b": "2"}, weights={"a": 1.0, "b": 1.0}, refits=(), real_quantiles=(),
-        operating_points={"fpr_5": OperatingPoint(target_fpr=0.05, threshold=0.5, fpr=0.05, tpr=0.5)},
-        default_operating_point="fpr_5", fitted_on="made up",
-    )  # fmt: skip
+    base = {
+        "members": {"a": "1", "b": "2"}, "weights": {"a": 1.0, "b": 1.0}, "refits": (), "real_quantiles": (),
+        "operating_points": {"fpr_5": OperatingPoint(target_fpr=0.05, threshold=0.5, fpr=0.05, tpr=0.5)},
+        "default_operating_point": "fpr_5", "fitted_on": "made up",
+    }  # fmt: skip
     fusion = Fusion(**base, rule="any", slope=0.5, bias=0.25)
     none: dict[str, Calibration | None] = {"a": None, "b": None}
     assert fuse({"a": 4.0, "b": -9.0}, none, fusion) == pytest.approx(0.25 + 0.5 * np.log(np.exp(4) + np.exp(-9)))
