@@ -1,4 +1,4 @@
-"""Measures the latency of photos with the real perf_analyzer and compares it with benchmarks/targets.yaml.
+"""Measures the latency of photos and recordings with the real perf_analyzer, against benchmarks/targets.yaml.
 
 ``deepscan bench`` starts a server of its own, or measures the one of ``--url``. The yardstick, plain ONNX Runtime, is
 taken in turns with it in the same run.
@@ -21,9 +21,10 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import report, server
-from benchmarks.inputs import make_photos, write_perf_input
+from benchmarks.inputs import write_perf_input
 from benchmarks.perf import Latency, Protocol, find_binary, measure, middle
 from benchmarks.raw import RawBench
+from benchmarks.subjects import IMAGE, SUBJECTS, Subject
 from cards.repository import ModelRepository
 from deepscan_client.errors import DeepScanError
 
@@ -53,7 +54,9 @@ def _server(url: str | None, http: str | None, models: Path | None, say: Callabl
         yield Place(running.grpc_url, running.http_url.removeprefix("http://"), running.memory)
 
 
-def run_bench(place: Place, models: Path | None, quick: bool, say: Callable[[str], None]) -> report.Run:
+def run_bench(
+    place: Place, models: Path | None, quick: bool, say: Callable[[str], None], subject: Subject = IMAGE
+) -> report.Run:
     """Measure a running server.
 
     Raises:
@@ -62,9 +65,9 @@ def run_bench(place: Place, models: Path | None, quick: bool, say: Callable[[str
     """
     find_binary()
     load = os.getloadavg()[0]
-    photos = make_photos()
-    say("looking at the photos in process")
-    raw_bench = RawBench(ModelRepository(models), photos)
+    items = subject.make()
+    say(f"judging the {subject.item}s in process")
+    raw_bench = RawBench(ModelRepository(models), items, subject)
     turns, rounds, requests = (2, 1, 40) if quick else (4, 2, 100)
     raw = raw_bench.run(rounds)
     plan: list[tuple[Protocol, int]] = [("grpc", 1), ("http", 1)]
@@ -74,25 +77,25 @@ def run_bench(place: Place, models: Path | None, quick: bool, say: Callable[[str
     times: list[server.ModelTime] = []
     hits = 0
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        data = Path(folder) / "photos.json"
-        write_perf_input(photos, data)
-        server.stage_times(place.grpc, photos)  # warm
+        data = Path(folder) / "items.json"
+        write_perf_input(items, data, subject.tensor)
+        server.stage_times(place.grpc, items, subject.ask)  # warm
         for protocol, clients in plan:
             before = server.counters(place.http)
             url = place.grpc if protocol == "grpc" else place.http
             runs: list[Latency] = []
             for turn in range(turns if clients == 1 else 1):
                 say(f"perf_analyzer: {protocol}, {clients} client{'s' * (clients > 1)}, run {turn + 1}")
-                runs.append(measure(url, protocol, clients, data, requests))
+                runs.append(measure(url, protocol, clients, data, requests, model=subject.model))
                 if clients == 1:
                     # In turns with the yardstick, so that other load on the machine hits both.
                     raw = raw.joined(raw_bench.run(rounds))
             latencies.append(middle(runs))
-            part, cached = server.spent(before, server.counters(place.http))
+            part, cached = server.spent(before, server.counters(place.http), subject.model)
             hits += cached
             times = times or part
-    stages = server.stage_times(place.grpc, photos)
-    return report.Run(latencies, raw, times, stages, place.memory(), hits, len(photos), load)
+    stages = server.stage_times(place.grpc, items, subject.ask)
+    return report.Run(latencies, raw, times, stages, place.memory(), hits, len(items), load, subject)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,7 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--http", help="host:port of its HTTP (default: one port below)")
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--quick", action="store_true", help="a fifth of the requests, one client only")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the result")
+    parser.add_argument("--medium", nargs="+", choices=tuple(SUBJECTS), default=list(SUBJECTS), help="what to measure")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the result; that of recordings to OUT_audio")
     parser.add_argument("--report-only", action="store_true", help="exit 0 also where a must is missed")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -114,11 +118,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         find_binary()
         with _server(options.url, options.http, options.models, say) as place:
-            run = run_bench(place, options.models, options.quick, say)
+            runs = {
+                name: run_bench(place, options.models, options.quick, say, SUBJECTS[name]) for name in options.medium
+            }
     except (DeepScanError, ValueError, OSError) as error:
         message, remedy = (error.message, error.remedy) if isinstance(error, DeepScanError) else (str(error), "")
         console.print(f"{message}\n{remedy}".rstrip(), style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
+    missed = [name for name, run in runs.items() if not _tell(console, name, run, options.json)]
+    return int(bool(missed) and not options.report_only)
+
+
+def _tell(console: Console, name: str, run: report.Run, out: Path | None) -> bool:
+    """Show and write one run; whether every must is met."""
     found = report.checks(run, report.read_targets())
     report.show(console, run, found)
     if run.load_before > _BUSY:
@@ -128,13 +140,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if run.cache_hits:
         console.print(f"{run.cache_hits} answers came from a cache: the numbers flatter", style="yellow")
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
+    if out is not None:
+        path = out if name == "image" else out.with_stem(f"{out.stem}_{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
         content = report.as_dict(run, found, datetime.now(UTC).isoformat(timespec="seconds"))
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        console.print(f"written: {options.json}", highlight=False, soft_wrap=True)
-    missed = any(check.kind == "must" and not check.met for check in found)
-    return int(missed and not options.report_only)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    return all(check.met for check in found if check.kind == "must")
 
 
 if __name__ == "__main__":

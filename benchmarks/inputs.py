@@ -56,13 +56,13 @@ def make_photos(count: int = 20, seed: int = SEED, sample: Path = SAMPLE) -> lis
     return photos
 
 
-def write_perf_input(photos: Sequence[bytes], path: Path) -> None:
-    """Write perf_analyzer's ``--input-data``: one step for each photo.
+def write_perf_input(items: Sequence[bytes], path: Path, tensor: str = "IMAGE") -> None:
+    """Write perf_analyzer's ``--input-data``: one step for each photo or recording.
 
     A BYTES element is its length as uint32, little-endian, and then its bytes (Triton's binary data extension).
     """
     steps = [
-        {"IMAGE": {"content": {"b64": base64.b64encode(struct.pack("<I", len(p)) + p).decode()}, "shape": [1]}}
-        for p in photos
+        {tensor: {"content": {"b64": base64.b64encode(struct.pack("<I", len(p)) + p).decode()}, "shape": [1]}}
+        for p in items
     ]
     path.write_text(json.dumps({"data": steps}), encoding="utf-8")

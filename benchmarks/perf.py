@@ -66,8 +66,16 @@ def _missing(what: str, remedy: str) -> InstallationError:
     return InstallationError(f"{what}, is missing", code=ErrorCode.ENVIRONMENT, remedy=remedy)
 
 
-def measure(url: str, protocol: Protocol, clients: int, data: Path, requests: int, windows: int = 3) -> Latency:
-    """Measure ``deepfake_image`` with a fixed number of clients that each wait for their answer.
+def measure(
+    url: str,
+    protocol: Protocol,
+    clients: int,
+    data: Path,
+    requests: int,
+    windows: int = 3,
+    model: str = "deepfake_image",
+) -> Latency:
+    """Measure a public model with a fixed number of clients that each wait for their answer.
 
     Args:
         url: ``host:port`` of the protocol.
@@ -83,7 +91,7 @@ def measure(url: str, protocol: Protocol, clients: int, data: Path, requests: in
         report = Path(folder) / "report.csv"
         command = [
             str(binary),
-            *("-m", "deepfake_image", "-u", url, "-i", protocol),
+            *("-m", model, "-u", url, "-i", protocol),
             *("--input-data", str(data), "--concurrency-range", str(clients)),
             *("--measurement-mode", "count_windows", "--measurement-request-count", str(requests)),
             # perf_analyzer reports nothing where windows differ by more than -s percent, as they do on a busy machine.

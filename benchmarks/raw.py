@@ -1,8 +1,8 @@
 """The same networks on the same arrays in plain ONNX Runtime: one process, one thread, nothing else.
 
-It is the yardstick of the latency target: what a request costs above it is decoding, faces, fusion and Triton.
-It is measured in CPU time of its one thread: on an idle machine that is wall-clock time, and on a busy one a thread
-that never sleeps is made to wait longer than a server that does, which would flatter the server.
+It is the yardstick of the latency target: what a request costs above it is decoding, faces or windows, fusion and
+Triton. It is measured in CPU time of its one thread: on an idle machine that is wall-clock time, and on a busy one a
+thread that never sleeps is made to wait longer than a server that does, which would flatter the server.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from benchmarks.subjects import IMAGE, Subject
 from cards.repository import ModelRepository
-from pipelines.image.analyze import PhotoAnalyzer, analyze_image
-from pipelines.image.verdict import PhotoJudge
 from pipelines.infer import Arrays, Call
 from pipelines.onnx_infer import OnnxInfer, load_network
 
@@ -35,12 +34,12 @@ class _Recorder:
 
 @dataclass(frozen=True)
 class Raw:
-    """Milliseconds of CPU time for one photo, of several rounds over all photos."""
+    """Milliseconds of CPU time for one item, of several rounds over all of them."""
 
     networks_ms: dict[str, list[float]]
     """Each network alone."""
     sums_ms: list[float]
-    """The networks of a photo together."""
+    """The networks of an item together."""
     whole_ms: list[float]
     """The whole chain in one process, from bytes to verdict, without Triton."""
 
@@ -54,48 +53,47 @@ class Raw:
 
 
 class RawBench:
-    """Finds out which arrays the networks get for each photo, and times them.
+    """Finds out which arrays the networks get for each photo or recording, and times them.
 
     Args:
         repository: the networks.
-        photos: encoded.
+        items: encoded.
+        subject: what they are.
 
     Raises:
-        ValueError: a photo has not exactly one face, or its detection needed a second look.
+        ValueError: an item is none that can be compared: a photo with two faces, a recording without speech.
     """
 
-    def __init__(self, repository: ModelRepository, photos: Sequence[bytes]) -> None:
+    def __init__(self, repository: ModelRepository, items: Sequence[bytes], subject: Subject = IMAGE) -> None:
         cv2.setNumThreads(1)
-        self._photos = list(photos)
-        infer = OnnxInfer(repository, threads=1)
-        recorder = _Recorder(infer)
-        self._analyzer = PhotoAnalyzer(repository, recorder)
-        self._judge = PhotoJudge(repository)
+        self._items = list(items)
+        recorder = _Recorder(OnnxInfer(repository, threads=1))
+        self._judge = subject.judge(repository, recorder)
         self._calls: list[list[Call]] = []
-        for place, photo in enumerate(self._photos):
+        for place, item in enumerate(self._items):
             recorder.calls.clear()
-            faces = len(analyze_image(photo, self._analyzer, self._judge).faces)
-            names = [call.model for call in recorder.calls]
-            if faces != 1 or names.count("face_detector") != 1:
-                raise ValueError(f"photo {place} has {faces} faces after calls of {names}: one face is wanted")
+            verdict = self._judge(item)
+            objection = subject.fits(verdict, [call.model for call in recorder.calls])
+            if objection:
+                raise ValueError(f"{subject.item} {place} {objection}")
             self._calls.append(list(recorder.calls))
         self._networks = {
             name: load_network(repository, name) for name in dict.fromkeys(call.model for call in self._calls[0])
         }
 
     def run(self, rounds: int) -> Raw:
-        """Time ``rounds`` passes over all photos, after one that is not counted."""
+        """Time ``rounds`` passes over all items, after one that is not counted."""
         result = Raw({name: [] for name in self._networks}, [], [])
         for turn in range(rounds + 1):
-            for photo, calls in zip(self._photos, self._calls):
+            for item, calls in zip(self._items, self._calls):
                 spent = []
                 for call in calls:
                     began = time.thread_time()
                     self._networks[call.model].run(call.inputs, call.outputs)
                     spent.append((time.thread_time() - began) * 1e3)
-                began = time.thread_time()
-                analyze_image(photo, self._analyzer, self._judge)
-                whole = (time.thread_time() - began) * 1e3
+                began = time.process_time()  # networks that are asked together run in threads of their own
+                self._judge(item)
+                whole = (time.process_time() - began) * 1e3
                 if turn:
                     for call, milliseconds in zip(calls, spent):
                         result.networks_ms[call.model].append(milliseconds)

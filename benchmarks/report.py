@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks.perf import Latency, Protocol
 from benchmarks.raw import Raw, median
 from benchmarks.server import ModelTime, as_json
+from benchmarks.subjects import IMAGE, Subject
 
 TARGETS = Path(__file__).with_name("targets.yaml")
 
@@ -48,6 +49,7 @@ class Targets(_Strict):
     """``targets.yaml``."""
 
     deepfake_image: LatencyTarget
+    deepfake_audio: LatencyTarget
     server: ServerTarget
 
 
@@ -86,13 +88,14 @@ class Run:
     stages: Mapping[str, float]
     memory_bytes: int | None
     cache_hits: int
-    photos: int
+    items: int
     load_before: float
+    subject: Subject = IMAGE
 
 
 def checks(run: Run, targets: Targets) -> list[Check]:
     """Every limit that this run can speak to."""
-    target = targets.deepfake_image
+    target: LatencyTarget = getattr(targets, run.subject.model)
     raw = median(run.raw.sums_ms)
     found: list[Check] = []
     for latency in run.latencies:
@@ -134,7 +137,7 @@ def as_dict(run: Run, found: Sequence[Check], created: str) -> dict[str, Any]:
         "created": created,
         "machine": machine(),
         "load_before": round(run.load_before, 2),
-        "photos": run.photos,
+        f"{run.subject.item}s": run.items,
         "cache_hits": run.cache_hits,
         "latency": [
             {k: round(v, 2) if isinstance(v, float) else v for k, v in asdict(latency).items()}
@@ -162,10 +165,11 @@ def summary(run: Run, found: Sequence[Check]) -> str:
     by_name = {check.name: check for check in found if check.kind == "must"}
     if "p50_ms" not in by_name:
         return ""
-    p50, ratio = by_name["p50_ms"].measured, by_name["ratio_to_raw"].measured
+    p50 = by_name["p50_ms"].measured
+    ratio = p50 / median(run.raw.sums_ms)
     text = (
-        f"A photo of 640 px with one face takes {p50:.0f} ms over gRPC (median, one client, {run.photos} different "
-        f"photos, no cache), {ratio:.2f} times the sum of the same networks in plain ONNX Runtime "
+        f"{run.subject.one} takes {p50:.0f} ms over gRPC (median, one client, {run.items} different "
+        f"{run.subject.item}s, no cache), {ratio:.2f} times the sum of the same networks in plain ONNX Runtime "
         f"({median(run.raw.sums_ms):.0f} ms), measured by perf_analyzer in the same run"
     )
     if run.memory_bytes is not None:
@@ -176,8 +180,8 @@ def summary(run: Run, found: Sequence[Check]) -> str:
 def show(console: Console, run: Run, found: Sequence[Check]) -> None:
     """Print the tables."""
     raw = median(run.raw.sums_ms)
-    table = Table(title="deepfake_image, as a client of perf_analyzer sees it")
-    for heading in ("protocol", "clients", "p50 ms", "p90 ms", "p99 ms", "photos/s", "times raw"):
+    table = Table(title=f"{run.subject.model}, as a client of perf_analyzer sees it")
+    for heading in ("protocol", "clients", "p50 ms", "p90 ms", "p99 ms", f"{run.subject.item}s/s", "times raw"):
         table.add_column(heading, justify="right")
     for one in run.latencies:
         numbers = (one.p50_ms, one.p90_ms, one.p99_ms, one.requests_per_second)
@@ -185,8 +189,10 @@ def show(console: Console, run: Run, found: Sequence[Check]) -> None:
         table.add_row(*cells)
     console.print(table)
     names = " + ".join(f"{name} {median(times):.1f}" for name, times in run.raw.networks_ms.items())
-    console.print(f"raw ONNX Runtime, one thread, CPU time: {names} = {raw:.1f} ms a photo", highlight=False)
-    console.print(f"whole chain in one process, CPU time: {median(run.raw.whole_ms):.1f} ms a photo", highlight=False)
+    item = run.subject.item
+    console.print(f"raw ONNX Runtime, one thread, CPU time: {names} = {raw:.1f} ms a {item}", highlight=False)
+    whole = median(run.raw.whole_ms)
+    console.print(f"whole chain in one process, CPU time: {whole:.1f} ms a {item}", highlight=False)
     table = Table(title="Where the time goes, ms a request (Triton's statistics, gRPC, one client)")
     for heading in ("model", "calls", "queue", "input", "infer", "output", "total"):
         table.add_column(heading, justify="left" if heading == "model" else "right")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import psutil
 
 from deepscan_client import DeepScanClient
+from deepscan_client.verdict import Verdict
 from serving.supervisor import tree_memory
 
 Counters = dict[str, dict[str, float]]
@@ -76,11 +77,11 @@ def spent(before: Counters, after: Counters, public: str = "deepfake_image") -> 
     return sorted(times, key=lambda time: -time.total_ms), int(hits)
 
 
-def stage_times(grpc: str, photos: Sequence[bytes]) -> dict[str, float]:
-    """Medians of ``timing_ms`` of the verdicts of all photos, sent one after another."""
+def stage_times(grpc: str, items: Sequence[bytes], ask: Callable[[DeepScanClient, bytes], Verdict]) -> dict[str, float]:
+    """Medians of ``timing_ms`` of the verdicts of all items, sent one after another by ``ask``."""
     rows: list[dict[str, float]] = []
     with DeepScanClient(grpc) as client:
-        rows.extend(client.detect_image(photo).timing_ms for photo in photos)
+        rows.extend(ask(client, item).timing_ms for item in items)
     return {key: float(np.median([row[key] for row in rows])) for key in rows[0]}
 
 

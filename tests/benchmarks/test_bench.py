@@ -30,7 +30,7 @@ RUN = report.Run(
     stages={"total": 24.0},
     memory_bytes=1_500_000_000,
     cache_hits=0,
-    photos=20,
+    items=20,
     load_before=0.1,
 )
 
