@@ -12,9 +12,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,30 +30,8 @@ _BUSY = 0.5
 """Load above which the numbers deserve a warning."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the measured server is."""
-
-    grpc: str
-    http: str
-    memory: Callable[[], int | None]
-
-
-@contextmanager
-def _server(url: str | None, http: str | None, models: Path | None, say: Callable[[str], None]) -> Iterator[Place]:
-    if url is not None:
-        host, _, port = url.removeprefix("grpc://").rpartition(":")
-        beside = http or f"{host}:{int(port) - 1}"
-        yield Place(f"{host}:{port}", beside, lambda: server.memory_of_port(beside))
-        return
-    from serving.supervisor import running_server
-
-    with running_server(models, report=say, watch=False) as running:
-        yield Place(running.grpc_url, running.http_url.removeprefix("http://"), running.memory)
-
-
 def run_bench(
-    place: Place, models: Path | None, quick: bool, say: Callable[[str], None], subject: Subject = IMAGE
+    place: server.Place, models: Path | None, quick: bool, say: Callable[[str], None], subject: Subject = IMAGE
 ) -> report.Run:
     """Measure a running server.
 
@@ -117,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         find_binary()
-        with _server(options.url, options.http, options.models, say) as place:
+        with server.place(options.url, options.http, options.models, say) as place:
             runs = {
                 name: run_bench(place, options.models, options.quick, say, SUBJECTS[name]) for name in options.medium
             }

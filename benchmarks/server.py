@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -36,6 +38,34 @@ def counters(http: str) -> Counters:
         for part in _PARTS:
             row[part] += float(stats[part].get("ns", 0))
     return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the measured server is."""
+
+    grpc: str
+    http: str
+    memory: Callable[[], int | None]
+
+
+@contextmanager
+def place(url: str | None, http: str | None, models: Path | None, say: Callable[[str], None]) -> Iterator[Place]:
+    """A running server: the one of ``url`` (its HTTP one port below unless ``http`` says otherwise), or one of our own.
+
+    Raises:
+        ValueError: the URL names no port.
+        DeepScanError: our own does not start.
+    """
+    if url is not None:
+        host, _, port = url.removeprefix("grpc://").rpartition(":")
+        beside = http or f"{host}:{int(port) - 1}"
+        yield Place(f"{host}:{port}", beside, lambda: memory_of_port(beside))
+        return
+    from serving.supervisor import running_server
+
+    with running_server(models, report=say, watch=False) as running:
+        yield Place(running.grpc_url, running.http_url.removeprefix("http://"), running.memory)
 
 
 @dataclass(frozen=True)

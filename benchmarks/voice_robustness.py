@@ -1,0 +1,155 @@
+"""What codecs, a telephone and noise do to the verdict on voices: ``python -m benchmarks.voice_robustness PATH...``.
+
+Each PATH holds labelled recordings as ``deepscan evaluate`` reads them (``<group>/real``, ``<group>/fake``); with
+``--reals`` come folders of real recordings alone. Everything runs in process, with the shipped models; the answer goes
+to ``benchmarks/results/voice_robustness.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cards.repository import ModelRepository
+from deepscan.inputs import medium_of
+from deepscan.labelled import read_items
+from deepscan_client.codes import Medium
+from deepscan_client.errors import DeepScanError
+from pipelines.assessment.local import Labelled
+from pipelines.assessment.voices import ALL, Heard, LocalVoiceJudge, SoundRow, sound_rows, sweep_sounds
+
+TARGET = Path(__file__).resolve().parent / "results" / "voice_robustness.json"
+MUST_FLAGGED, MUST_CONCLUSIVE = 0.10, 0.60
+MUST_AUC, AIM_AUC = 0.80, 0.90
+AUC_CONDITIONS = ("mp3 64 kbit/s", "opus 16 kbit/s", "white 20 dB", "babble 20 dB")
+
+
+def recordings(paths: Sequence[Path], reals: Sequence[Path]) -> list[Labelled]:
+    """Labelled recordings of folders and manifests, and real ones of plain folders.
+
+    Raises:
+        RequestError: a folder holds none.
+    """
+    found = [
+        Labelled(Path(item.found.path), item.fake, item.group)
+        for path in paths
+        for item in read_items(path)
+        if item.found.medium is Medium.AUDIO
+    ]
+    for folder in reals:
+        files = sorted(path for path in folder.rglob("*") if medium_of(str(path)) is Medium.AUDIO)
+        found += [Labelled(path, False, folder.name) for path in files]
+    return found
+
+
+def checks(rows: Sequence[SoundRow]) -> list[dict[str, Any]]:
+    """The limits of the issue, on the rows over all recordings."""
+    told: list[dict[str, Any]] = []
+
+    def check(row: SoundRow, kind: str, name: str, limit: float, measured: float | None, met: bool) -> None:
+        shown = None if measured is None else round(measured, 4)
+        told.append(
+            {"condition": row.condition, "kind": kind, "name": name, "limit": limit, "measured": shown, "met": met}
+        )
+
+    for row in rows:
+        if row.group != ALL:
+            continue
+        flagged, conclusive, area = row.flagged.value, row.conclusive.value, row.auc.value
+        if row.condition != "none" and flagged is not None and conclusive is not None:
+            check(row, "must", "reals_flagged", MUST_FLAGGED, flagged, flagged <= MUST_FLAGGED)
+            if not row.condition.endswith("10 dB"):
+                check(row, "must", "reals_conclusive", MUST_CONCLUSIVE, conclusive, conclusive >= MUST_CONCLUSIVE)
+        if row.condition in AUC_CONDITIONS and area is not None:
+            check(row, "must", "auc", MUST_AUC, area, area >= MUST_AUC)
+            check(row, "aim", "auc", AIM_AUC, area, area >= AIM_AUC)
+    return told
+
+
+def result(swept: dict[str, list[Heard]], repository: ModelRepository, rounds: int = 1000) -> dict[str, Any]:
+    """The content of the result file."""
+    rows = sound_rows(swept, rounds)
+    verdicts = [each.verdict for heard in swept.values() for each in heard if each.verdict is not None]
+    models = sorted({(m.name, m.version, m.record) for verdict in verdicts for m in verdict.models})
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "models": [dict(zip(("name", "version", "record"), model)) for model in models],
+        "thresholds": sorted({verdict.operating_point.threshold for verdict in verdicts}),
+        "rows": [_rounded(row.model_dump()) for row in rows],
+        "checks": checks(rows),
+    }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value
+
+
+def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """The rows over all recordings, as a table."""
+    table = Table(box=None, header_style="bold")
+    for name in ("condition", "reals flagged", "reals conclusive", "fakes found", "AUC", "unscored"):
+        table.add_column(name, justify="left" if name == "condition" else "right")
+    for row in rows:
+        if row["group"] == ALL:
+            table.add_row(
+                row["condition"],
+                *(_percent(row[name]) for name in ("flagged", "conclusive", "found")),
+                _interval(row["auc"]),
+                str(row["unscored"]),
+            )
+    console.print(table)
+
+
+def _percent(share: dict[str, Any]) -> str:
+    return "–" if share["value"] is None else f"{100 * share['value']:.1f} % of {share['total']}"
+
+
+def _interval(measured: dict[str, Any]) -> str:
+    if measured["value"] is None:
+        return "–"
+    return f"{measured['value']:.3f} [{measured['low']:.2f} {measured['high']:.2f}]"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write. Exit status 1 where a must is missed, 2 where nothing was measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.voice_robustness", description=__doc__)
+    parser.add_argument("paths", nargs="*", type=Path, help="labelled recordings")
+    parser.add_argument("--reals", nargs="*", type=Path, default=[], help="folders of real recordings")
+    parser.add_argument("--models", type=Path, help="model repository")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=TARGET)
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        items = recordings(options.paths, options.reals)
+        if not items:
+            parser.error("there are no recordings")
+        repository = ModelRepository(options.models)
+        swept = sweep_sounds(LocalVoiceJudge(repository), items, workers=options.workers)
+    except DeepScanError as error:
+        console.print(f"{error.message}\n{error.remedy}", style="red", markup=False, highlight=False)
+        return 2
+    content = result(swept, repository)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    show(console, content["rows"])
+    missed = [check for check in content["checks"] if check["kind"] == "must" and not check["met"]]
+    for check in missed:
+        console.print(f"missed: {check['condition']} {check['name']} {check['measured']} (limit {check['limit']})")
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
