@@ -40,7 +40,7 @@ def speech_span(samples: Sound) -> tuple[int, int]:
     if count < 3:
         return 0, len(samples)
     frames = samples[: count * FRAME].astype(np.float64).reshape(count, FRAME)
-    levels = 20 * np.log10(np.sqrt(np.mean((frames - frames.mean()) ** 2, axis=1)) + 1e-9)
+    levels = 20 * np.log10(np.sqrt(np.mean((frames - frames.mean(axis=1, keepdims=True)) ** 2, axis=1)) + 1e-9)
     loud = np.flatnonzero(levels > np.percentile(levels, 95) - UNDER_PEAK_DB)
     return max(0, int(loud[0]) * FRAME - MARGIN), min(len(samples), (int(loud[-1]) + 1) * FRAME + MARGIN)
 
