@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -99,7 +100,7 @@ def measure_report(
         threshold=threshold,
         failed=len(items) - len(known),
         quality=quality(judged),
-        curves=tuple(_curves(scored)),
+        curves=tuple(curves(scored)),
         thresholds=tuple(thresholds(said[truth == 0], said[truth == 1], TARGETS)) if both else (),
         reliability=tuple(reliability(said, truth)),
         risk_coverage=risk_coverage(said, truth, threshold) if len(said) and threshold is not None else None,
@@ -109,7 +110,7 @@ def measure_report(
         without_tone=sum(angle is None and not item.fake for item, angle in zip(items, angles)),
         crowds=tuple(_crowds(tiles, judge, plan, seen)),
         families=tuple(family_rows(repository, [item.fake for item, _ in known], [v for _, v in known])),
-        mistakes=tuple(worst(known, threshold, plan.pictures)),
+        mistakes=tuple(worst(known, threshold, thumbnail if plan.pictures else None)),
     )
 
 
@@ -177,8 +178,10 @@ def family_rows(repository: ModelRepository, truth: Sequence[bool], verdicts: Se
     return list(best.values())
 
 
-def worst(known: Sequence[tuple[Labelled, Verdict]], threshold: float | None, pictures: bool) -> Iterable[Mistake]:
-    """The photos that are furthest on the wrong side, half of them reals where there are enough."""
+def worst(
+    known: Sequence[tuple[Labelled, Verdict]], threshold: float | None, picture: Callable[[Path], str] | None
+) -> Iterable[Mistake]:
+    """The items that are furthest on the wrong side, half of them reals where there are enough."""
     if threshold is None:
         return
     limit = float(log_odds([threshold])[0])
@@ -197,7 +200,7 @@ def worst(known: Sequence[tuple[Labelled, Verdict]], threshold: float | None, pi
                 group=item.group,
                 fake=item.fake,
                 probability=verdict.fake_probability,
-                picture=thumbnail(item.path) if pictures else "",
+                picture=picture(item.path) if picture is not None else "",
             )
 
 
@@ -208,11 +211,17 @@ def thumbnail(path: Path) -> str:
         return ""
     factor = THUMBNAIL / max(pixels.shape[:2])
     size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
-    done, data = cv2.imencode(".jpg", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    return data_address(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+
+
+def data_address(pixels: NDArray[Any]) -> str:
+    """Pixels (grey, or BGR) as a ``data:`` address of a JPEG."""
+    done, data = cv2.imencode(".jpg", pixels)
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii") if done else ""
 
 
-def _curves(scored: Sequence[Judged]) -> Iterable[Curve]:
+def curves(scored: Sequence[Judged]) -> Iterable[Curve]:
+    """ROC of each group that has both classes."""
     for group in sorted({item.group for item in scored}):
         members = [item for item in scored if item.group == group]
         truth = [int(item.fake) for item in members]

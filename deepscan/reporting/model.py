@@ -6,9 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from deepscan_client.codes import Medium
 from pipelines.assessment.crowds import CrowdRow
 from pipelines.assessment.curves import ReliabilityBin, RiskCoverage, Share, ThresholdRow
 from pipelines.assessment.robustness import DetectorRow
+from pipelines.assessment.voices import SoundRow
 from pipelines.evaluation import Quality
 
 #: What the founding document claimed for each family: accuracy on data of its own, in per cent.
@@ -46,14 +48,14 @@ class ToneRow(_Frozen):
 
 
 class Mistake(_Frozen):
-    """A photo on the wrong side of the threshold."""
+    """A photo or a recording on the wrong side of the threshold."""
 
     path: str
     group: str
     fake: bool
     probability: float
     picture: str = ""
-    """``data:`` address of a small JPEG; empty where pictures are left out."""
+    """``data:`` address of a small JPEG (of a recording: its spectrogram); empty where pictures are left out."""
 
 
 class Curve(_Frozen):
@@ -88,3 +90,14 @@ class FullReport(_Frozen):
     crowds: tuple[CrowdRow, ...]
     families: tuple[FamilyRow, ...]
     mistakes: tuple[Mistake, ...]
+    medium: Medium = Medium.IMAGE
+    """What was judged; photo and recording never share a number."""
+    sounds: tuple[SoundRow, ...] = ()
+    """The robustness sweep over recordings."""
+    voices: FullReport | None = None
+    """The recordings of the same data, where it holds both."""
+
+    @property
+    def item(self) -> str:
+        """What one item is called."""
+        return "recording" if self.medium is Medium.AUDIO else "photo"

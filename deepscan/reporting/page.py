@@ -14,4 +14,5 @@ def page(report: FullReport) -> str:
 
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(template).render(r=report, plots=plots(report))
+    parts = [(part, plots(part)) for part in (report, report.voices) if part is not None]
+    return environment.from_string(template).render(r=report, parts=parts)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.assessment.robustness import VERDICT
+from pipelines.assessment.voices import ALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,8 @@ def plots(report: FullReport) -> dict[str, str]:
         drawn["risk"] = _drawn(lambda axes: _risk(axes, found))
     if report.robustness:
         drawn["robustness"] = _drawn(lambda axes: _robustness(axes, report))
+    if report.sounds:
+        drawn["robustness"] = _drawn(lambda axes: _sounds(axes, report))
     return drawn
 
 
@@ -91,7 +94,7 @@ def _reliability(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
 def _risk(axes: Axes, found: RiskCoverage) -> None:
     axes.plot(found.coverage, found.risk, label=f"area {found.aurc:.3f}")
     axes.axhline(found.error_rate, color="grey", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="share of photos judged, surest first", ylabel="share of errors among them", xlim=(0, 1))
+    axes.set(xlabel="share of items judged, surest first", ylabel="share of errors among them", xlim=(0, 1))
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8)
 
@@ -105,4 +108,20 @@ def _robustness(axes: Axes, report: FullReport) -> None:
         axes.plot(range(len(conditions)), values, marker="o", markersize=4, label=_plain(name))
     axes.set_xticks(range(len(conditions)), conditions, rotation=60, ha="right", fontsize=8)
     axes.set(ylabel="AUC")
+    axes.legend(fontsize=8)
+
+
+def _sounds(axes: Axes, report: FullReport) -> None:
+    rows = [row for row in report.sounds if row.group == ALL]
+    places = range(len(rows))
+    columns = {
+        "AUC": [row.auc.value for row in rows],
+        "reals flagged": [row.flagged.value for row in rows],
+        "reals conclusive": [row.conclusive.value for row in rows],
+    }
+    for name, found in columns.items():
+        values = [float("nan") if value is None else value for value in found]
+        axes.plot(places, values, marker="o", markersize=4, label=name)
+    axes.set_xticks(places, [row.condition for row in rows], rotation=60, ha="right", fontsize=8)
+    axes.set_ylim(-0.02, 1.02)
     axes.legend(fontsize=8)

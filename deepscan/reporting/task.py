@@ -7,12 +7,14 @@ from pathlib import Path
 
 from cards.repository import ModelRepository
 from deepscan.cli import Exit
-from deepscan.labelled import read_items
-from deepscan.reporting.measure import Plan, measure_report, steps
+from deepscan.labelled import Item, read_items
+from deepscan.reporting.measure import Plan, Seen, measure_report, steps
+from deepscan.reporting.model import FullReport
 from deepscan.reporting.page import page
+from deepscan.reporting.voices import measure_voices, voice_steps
 from deepscan.safe import words
 from deepscan.show import Patience, err
-from deepscan_client import RequestError
+from deepscan_client import Medium, RequestError
 from pipelines.assessment.local import Labelled
 
 
@@ -33,21 +35,15 @@ class ReportTask:
         Raises:
             RequestError: there are no labelled photos, or a file cannot be written.
         """
-        items = [
-            Labelled(Path(item.found.path), item.fake, item.group)
-            for item in read_items(Path(self.path), None if self.manifest is None else Path(self.manifest))
-        ]
+        found = read_items(Path(self.path), None if self.manifest is None else Path(self.manifest))
+        voices = [_labelled(item) for item in found if item.found.medium is Medium.AUDIO]
+        photos = [_labelled(item) for item in found if item.found.medium is not Medium.AUDIO]
         for target in filter(None, (self.output, self.json_out)):
             if not Path(target).resolve().parent.is_dir():
                 raise RequestError(f"{target} cannot be written: its folder is missing", remedy="name another file")
-        with Patience("measuring", total=steps(items, self.plan)) as progress:
-            report = measure_report(
-                items,
-                ModelRepository(self.models),
-                Path(self.manifest or self.path).resolve().name,
-                self.plan,
-                progress.advance,
-            )
+        total = (steps(photos, self.plan) if photos else 0) + voice_steps(voices, self.plan)
+        with Patience("measuring", total=total) as progress:
+            report = self._measure(photos, voices, progress.advance)
         try:
             Path(self.output).write_text(page(report), encoding="utf-8")
             if self.json_out is not None:
@@ -56,5 +52,19 @@ class ReportTask:
             raise RequestError(
                 f"{error.filename} cannot be written: {error.strerror}", remedy="name another"
             ) from error
-        err().print(words(f"{report.quality.items} photos measured: {self.output}"))
-        return Exit.SOME_FAILED if report.failed else Exit.DONE
+        parts = [report, *([report.voices] if report.voices is not None else [])]
+        told = " and ".join(f"{part.quality.items} {part.item}s" for part in parts)
+        err().print(words(f"{told} measured: {self.output}"))
+        return Exit.SOME_FAILED if any(part.failed for part in parts) else Exit.DONE
+
+    def _measure(self, photos: list[Labelled], voices: list[Labelled], seen: Seen) -> FullReport:
+        """Each medium by itself; the recordings stand in the report of the photos where there are both."""
+        repository, name = ModelRepository(self.models), Path(self.manifest or self.path).resolve().name
+        heard = measure_voices(voices, repository, name, self.plan, seen) if voices else None
+        if heard is not None and not photos:
+            return heard
+        return measure_report(photos, repository, name, self.plan, seen).model_copy(update={"voices": heard})
+
+
+def _labelled(item: Item) -> Labelled:
+    return Labelled(Path(item.found.path), item.fake, item.group)

@@ -16,6 +16,7 @@ from pipelines.metrics import auc, bootstrap_interval
 
 VERDICT = "verdict"
 """Name of the fused verdict among the detectors."""
+_NETWORK_UNITS = ("logit", "log-odds")
 
 
 class DetectorRow(BaseModel):
@@ -44,7 +45,7 @@ def detector_rows(
     Args:
         truth: True for a fake; verdicts: None where there is none.
     """
-    names = sorted({row.name for verdict in verdicts if verdict is not None for row in verdict.evidence})
+    names = sorted({name for verdict in verdicts if verdict is not None for name in network_scores(verdict)})
     rows = []
     for name in (VERDICT, *names):
         scores = [_score(verdict, name) for verdict in verdicts]
@@ -72,8 +73,11 @@ def detector_rows(
 
 
 def network_scores(verdict: Verdict) -> Mapping[str, float]:
-    """The evidence of each network on a verdict: log-odds of its strongest face."""
-    return {row.name: row.score for row in verdict.evidence}
+    """The evidence of each network on a verdict: log-odds of its strongest face, or of a whole recording.
+
+    Measurements in other units (hertz, decibels, seconds) are no network's.
+    """
+    return {row.name: row.score for row in verdict.evidence if row.unit in _NETWORK_UNITS}
 
 
 def _score(verdict: Verdict | None, name: str) -> float | None:
