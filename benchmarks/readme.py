@@ -49,6 +49,95 @@ def measured_lines() -> list[str]:
     return lines
 
 
+def voice_lines() -> list[str]:
+    """Accuracy by page beside the peers, what damage does, partial fakes, latency and long recordings."""
+    accuracy, latency = _read("dev_audio.json"), _read("latency_audio.json")
+    lines = _voice_table(accuracy) if accuracy else []
+    lines += _robustness_lines() + _partial_lines()
+    if latency:
+        lines += [str(latency["summary"]), ""]
+    return lines + _long_lines()
+
+
+def _voice_table(accuracy: dict[str, Any]) -> list[str]:
+    peers = (_read("peers_audio.json") or {"peers": {}})["peers"]
+    shown = {name: peers[name] for name in PEERS if name in peers}
+    (pooled,) = (each for each in accuracy["pooled"] if each["medium"] == "audio")
+    groups = [*accuracy["quality"]["groups"], *pooled["quality"]["groups"]]
+    lines = [
+        "| page | real / fake | AUC (95 % interval) | EER | reals flagged | inconclusive | "
+        + "".join(f"{PEERS[name]} | " for name in shown).rstrip(),
+        "|" + "---|" * (6 + len(shown)),
+    ]
+    for group in groups:
+        area = group["auc"]
+        cells = [
+            group["group"],
+            f"{group['real']} / {group['fake']}",
+            f"{_number(area['value'])} ({_number(area['low'])} to {_number(area['high'])})",
+            _percent(group["eer"]["value"]),
+            _percent(group["false_positive_rate"]),
+            str(group["inconclusive"]),
+            *(_number(peer.get(group["group"], {}).get("auc")) for peer in shown.values()),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [
+        *lines,
+        "",
+        f"Expected calibration error {_number(pooled['quality']['ece']['value'])}; "
+        f"{pooled['gradable_conclusive']} of the {pooled['gradable']} recordings with 2 s of speech got a label. "
+        "The last columns are the AUC of published detectors on the same clips.",
+        "",
+    ]
+
+
+def _robustness_lines() -> list[str]:
+    told = _read("voice_robustness.json")
+    if not told:
+        return []
+    rows = [row for row in told["rows"] if row["group"] == "all"]
+    cells = [
+        f"| {row['condition']} | {_percent(row['flagged']['value'])} | {_percent(row['conclusive']['value'])} "
+        f"| {_number(row['auc']['value'])} ({_number(row['auc']['low'])} to {_number(row['auc']['high'])}) |"
+        for row in rows
+    ]
+    most, fakes = (max(row[kind] for row in rows) for kind in ("real", "fake"))
+    return [
+        f"What codecs and noise do ({most} real and {fakes} fake recordings, both damaged alike):",
+        "",
+        "| damage | reals flagged | reals with a label | AUC (95 % interval) |",
+        "|---|---|---|---|",
+        *cells,
+        "",
+    ]
+
+
+def _partial_lines() -> list[str]:
+    told = _read("voice_partial.json")
+    if not told:
+        return []
+    area, hit = told["frame_auc"], told["pieces_hit"]
+    heard = "" if not told["heard_in_training_by"] else " (a family of vocoders that training had heard)"
+    return [
+        f"Where 1 to 2 s of a real recording were replaced{heard}, the timeline finds the frames with an AUC of "
+        f"{_number(area['value'])} ({_number(area['low'])} to {_number(area['high'])}, {told['clips']} clips); its "
+        f"suspicious seconds hit {_percent(hit['value'])} of the pieces.",
+        "",
+    ]
+
+
+def _long_lines() -> list[str]:
+    told = _read("long_recording.json")
+    if not told:
+        return []
+    parts = [
+        f"{run['seconds'] / 60:.0f} minutes of {run['format'].upper()} {run['times_real_time']:.0f} times faster than "
+        f"real time (memory of the server grows by {run['growth_mb']:.0f} MB)"
+        for run in told["runs"]
+    ]
+    return [f"Long recordings are judged with progress: {'; '.join(parts)}.", ""]
+
+
 def size_lines() -> list[str]:
     """Rows of the table of installed sizes."""
     sizes = _read("sizes.json")
@@ -56,7 +145,12 @@ def size_lines() -> list[str]:
     return ["| set | what for | MB installed |", "|---|---|---|", *rows]
 
 
-SECTIONS: dict[str, Callable[[], list[str]]] = {"measured": measured_lines, "sizes": size_lines}
+SECTIONS: dict[str, Callable[[], list[str]]] = {
+    "measured": measured_lines,
+    "voices": voice_lines,
+    "sizes": size_lines,
+}
+PEERS = {"aasist": "AASIST", "aasist-l": "AASIST-L", "rawgat-mul": "RawGAT-ST"}
 
 
 def readme_text(text: str) -> str:
