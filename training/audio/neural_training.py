@@ -140,9 +140,17 @@ def pieces(sounds: list[Sound], sources: list[str], length: int, batch: int, see
 
 
 def train_vocoder(
-    model: CopyModel, sounds: list[Sound], sources: list[str], target: Path, seconds: float = SECONDS, seed: int = 0
+    model: CopyModel,
+    sounds: list[Sound],
+    sources: list[str],
+    target: Path,
+    seconds: float = SECONDS,
+    most_steps: int = 1_000_000,
+    seed: int = 0,
 ) -> dict[str, float]:
-    """Train for ``seconds`` of processor time; writes ``target`` and, before the critics begin, ``<stem>_early.pt``.
+    """Train for ``seconds`` of processor time or ``most_steps``.
+
+    Writes ``target`` and, before the critics begin, ``<stem>_early.pt``.
 
     Returns:
         Steps, last spectral loss (smoothed), processor seconds.
@@ -155,7 +163,7 @@ def train_vocoder(
     target.parent.mkdir(parents=True, exist_ok=True)
     model.train()
     for real in pieces(sounds, sources, model.piece, model.batch, seed):
-        done = (time.process_time() - begun) / seconds
+        done = max((time.process_time() - begun) / seconds, steps / most_steps)
         if done >= 1:
             break
         for group in maker.param_groups:
@@ -178,7 +186,7 @@ def train_vocoder(
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         maker.step()
         steps += 1
-        value = float(near if model.spectral else loss)
+        value = float((near if model.spectral else loss).detach())
         smooth = value if steps == 1 else 0.98 * smooth + 0.02 * value
         if time.monotonic() - told > 15:
             told = time.monotonic()

@@ -117,7 +117,7 @@ def harmonic_source(f0: Tensor, hop: int, length: int) -> Tensor:
     track = functional.interpolate(f0[:, None], scale_factor=hop, mode="nearest")[:, 0, :length].double()
     tonal = track > 0
     phase = 2 * torch.pi * torch.cumsum(track / RATE, dim=1)
-    count = torch.floor(RATE / 2 / torch.clamp(track, min=50.0)).clamp(min=1)
+    count = torch.floor(0.98 * RATE / 2 / torch.clamp(track, min=50.0)).clamp(min=1)
     below = torch.sin(phase / 2)
     near = below.abs() < 1e-4
     kernel = torch.sin((count + 0.5) * phase) / torch.where(near, torch.ones_like(below), below)
@@ -218,7 +218,7 @@ class CodecVocoder(CopyModel):
         super().__init__()
         self.encoder = Trunk(self.size + 2, 256, 3)
         self.narrow = nn.Linear(256, 64)
-        self.codes = nn.Parameter(torch.randn(self.books, self.entries, 64) * 0.3)
+        self.codes = nn.ParameterList(torch.randn(self.entries, 64) * 0.3 for _ in range(self.books))
         self.decoder = Trunk(64, 256, 6)
         self.head = InverseHead(256, self.size, self.hop)
         self.register_buffer("window", torch.hann_window(self.size), persistent=False)
@@ -232,7 +232,7 @@ class CodecVocoder(CopyModel):
         total = torch.zeros_like(latent)
         self.loss = latent.new_zeros(())
         used = int(torch.randint(2, self.books + 1, ())) if self.training else self.used
-        for book in self.codes[:used]:
+        for book in list(self.codes)[:used]:
             rest = latent - total
             flat = rest.detach().reshape(-1, rest.shape[-1])
             near = torch.cdist(flat, book.detach()).argmin(dim=1)

@@ -68,9 +68,8 @@ def seen(samples: Sound, spoken: npt.NDArray[np.float32] | None = None) -> Sound
     Args:
         spoken: cells in which the real clip of the pair speaks; all cells where it is left out.
     """
-    cells = -(-len(samples) // CELL)
-    speech = np.ones(cells, np.float32) if spoken is None else spoken
-    windows = windows_of(np.pad(samples, (0, cells * CELL - len(samples))), speech)
+    speech = np.ones(len(samples) // CELL, np.float32) if spoken is None else spoken
+    windows = windows_of(samples, speech)
     if not len(windows):
         return samples[:0]
     held = round(float(windows.mask[0].sum())) * CELL

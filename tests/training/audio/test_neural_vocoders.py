@@ -1,0 +1,116 @@
+"""Our own vocoders: a copy is as long as its sound, every weight learns, training lowers the loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.audio.voices import voice
+from training.audio.neural_blocks import MelSpectra, blurred, inverse, spectrum
+from training.audio.neural_training import SpectralLoss, load_vocoder, pieces, train_vocoder
+from training.audio.neural_vocoders import OWN, CodecVocoder, harmonic_source
+from training.audio.package_vocoder import OWN_RATE, hifi_gan_mel
+from training.audio.vocoders import MissingToolError
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_a_copy_is_as_long_as_its_sound_and_every_weight_learns(name: str) -> None:
+    torch.manual_seed(0)
+    model = OWN[name]()
+    sound = torch.from_numpy(np.stack([voice(0.3, seed)[:4000] for seed in (1, 2)]))
+    made = model(sound)
+    assert made.shape == sound.shape
+    assert torch.isfinite(made).all()
+    loss = model.penalty(sound) + (SpectralLoss()(made, sound) if model.spectral else 0)
+    loss.backward()
+    without = [key for key, weight in model.named_parameters() if weight.grad is None or not weight.grad.abs().sum()]
+    assert not [key for key in without if not key.startswith("codes")]
+    assert sum(weight.numel() for weight in model.parameters()) < 8e6
+
+
+@pytest.mark.parametrize("name", ["own_istft", "own_codec"])
+def test_training_lowers_the_loss_and_keeps_both_states(name: str, tmp_path: Path) -> None:
+    sounds = [voice(1.2, seed) for seed in range(4)]
+    model = OWN[name]()
+    model.batch, model.piece = 2, 4096
+    sound = torch.from_numpy(np.stack([each[4000:8096] for each in sounds]))
+    with torch.no_grad():
+        before = float(SpectralLoss()(model.eval()(sound), sound))
+    told = train_vocoder(model, sounds, ["s"] * 4, tmp_path / f"{name}.pt", seconds=60.0, most_steps=14)
+    with torch.no_grad():
+        after = float(SpectralLoss()(model.eval()(sound), sound))
+    assert told["steps"] == 14
+    assert after < before
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.pt", f"{name}_early.pt"}
+    copy = load_vocoder(name, tmp_path)
+    words = set()
+    for seed in range(8):
+        made, word = copy(sounds[0], np.random.default_rng(seed))
+        again, _ = copy(sounds[0], np.random.default_rng(seed))
+        assert made.shape == sounds[0].shape
+        np.testing.assert_array_equal(made, again)
+        words |= set(word.split("-"))
+    assert "early" in words
+
+
+def test_an_untrained_vocoder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingToolError, match="own_flow"):
+        load_vocoder("own_flow", tmp_path)
+
+
+def test_pieces_are_level_and_small_sources_are_not_forgotten() -> None:
+    sounds = [voice(1.0, 1, 0.001), voice(1.0, 2, 0.2), voice(0.1, 3)]
+    block = next(pieces(sounds, ["a", "a", "b"], 4000, 64, 0))
+    assert block.shape == (64, 4000)
+    levels = block.square().mean(dim=1).sqrt()
+    assert levels.max() / levels.median() < 20
+    assert torch.isfinite(block).all()
+
+
+def test_the_codec_sends_fewer_books_more_coarsely() -> None:
+    torch.manual_seed(1)
+    model = CodecVocoder().eval()
+    sound = torch.from_numpy(voice(0.5, 1))[None]
+    with torch.no_grad():
+        latent = model.narrow(model.encoder(_compressed(model, sound)))
+        errors = []
+        for used in (1, 4, 8):
+            model.used = used
+            errors.append(float((model.analyse(sound).transpose(1, 2) - latent).norm()))
+    assert errors[0] > errors[1] > errors[2]
+
+
+def _compressed(model: CodecVocoder, sound: torch.Tensor) -> torch.Tensor:
+    spectra = spectrum(sound, model.size, model.hop, model.window)
+    spectra = spectra * spectra.abs().clamp(min=3e-5) ** -0.7
+    return torch.cat([spectra.real, spectra.imag], dim=1)
+
+
+def test_pulses_have_their_pitch_and_stop_where_there_is_none() -> None:
+    f0 = torch.cat([torch.full((1, 50), 200.0), torch.zeros(1, 50)], dim=1)
+    pulses = harmonic_source(f0, 128, 100 * 128)[0]
+    assert not pulses[50 * 128 :].any()
+    power = torch.fft.rfft(pulses[: 32 * 128]).abs() ** 2
+    hertz = torch.fft.rfftfreq(32 * 128, 1 / 16_000)
+    assert float(hertz[power.argmax()]) % 200 == pytest.approx(0, abs=4)
+    assert float(power[hertz > 7950].mean()) < float(power.mean())
+
+
+def test_spectra_invert_and_blurring_keeps_what_is_flat() -> None:
+    window = torch.hann_window(512)
+    sound = torch.from_numpy(voice(0.4, 2))[None]
+    back = inverse(spectrum(sound, 512, 128, window), 512, 128, window, sound.shape[1])
+    torch.testing.assert_close(back, sound, atol=1e-5, rtol=0)
+    flat = torch.ones(1, 80, 30)
+    torch.testing.assert_close(blurred(flat, 1.0, 0.7), flat)
+    mel = MelSpectra()(sound)
+    assert blurred(mel, 1.0, 1.0).diff(dim=2).abs().mean() < mel.diff(dim=2).abs().mean()
+
+
+def test_the_mel_of_the_package_has_its_frames() -> None:
+    mel = hifi_gan_mel(voice(1.0, 1)[: OWN_RATE // 2])
+    assert mel.shape == (80, OWN_RATE // 2 // 256)
+    assert mel.min() >= np.log(1e-5) - 1e-6
