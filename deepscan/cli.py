@@ -111,7 +111,7 @@ def evaluate(
     triton: Triton = None,
     in_flight: InFlight = 4,
 ) -> None:
-    """Measure quality by group on labelled photos, with 95 % bootstrap intervals.
+    """Measure quality by group on labelled photos and recordings, with 95 % bootstrap intervals.
 
     Exit code 0: every file was judged; 3: some could not be; 2: wrong usage; 4: no server.
     """
@@ -139,7 +139,7 @@ def report(
     pictures: Annotated[bool, typer.Option(help="Show the worst mistakes as pictures.")] = True,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Photos under way at once.")] = 2,
 ) -> None:
-    """Measure everything on labelled photos and write one HTML file. Photos are judged in this process.
+    """Measure everything on labelled photos and recordings and write one HTML file. They are judged in this process.
 
     Exit code 0: every file was judged; 3: some could not be; 2: wrong usage; 4: the models do not load.
     """
