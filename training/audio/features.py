@@ -1,0 +1,193 @@
+"""The fixed front end over the whole cache, once for each draw of damage: what heads are then trained on in seconds.
+
+Both clips of a pair go through the same damage with the same random numbers, and are cut where the real one speaks, so
+that neither may tell the class. ``.cache/voice/features/<draw>.npz`` holds one draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cards.repository import ModelRepository
+from pipelines.audio import windows
+from pipelines.audio.speech import speech_of
+from pipelines.audio.windows import CELL, Windows, windows_of
+from pipelines.onnx_infer import OnnxInfer
+from training.audio.cache import VoiceCache
+from training.audio.damage import apply_damage, draw_damage
+from training.audio.sounds import Sound
+from training.models.voice_cepstra import COEFFICIENTS, FILTERS, FLOOR, SIZES, CepstralDeviations
+
+BATCH = 16
+LOCAL = 6
+"""Stretches of a second that are kept of each window."""
+_LOG = logging.getLogger(__name__)
+Floats = npt.NDArray[np.float32]
+Front = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Damage = Callable[[Sound, np.random.Generator], Sound]
+
+
+@dataclass(frozen=True)
+class Described:
+    """Windows of many clips.
+
+    Attributes:
+        clip: int64 [w], the clip's row; weight: float32 [w], seconds of speech.
+        whole: float32 [w, f]; local: float32 [w, LOCAL, f].
+    """
+
+    clip: npt.NDArray[np.int64]
+    weight: Floats
+    whole: Floats
+    local: Floats
+
+    @staticmethod
+    def join(parts: Sequence[Described]) -> Described:
+        """All windows of the parts."""
+        return Described(
+            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("clip", "weight", "whole", "local"))
+        )
+
+
+def describe(cut: Iterator[tuple[int, Windows]], front: Front, seed: int = 1) -> Described:
+    """Features of the windows of clips, ``(row, its windows)``, in batches."""
+    rng = np.random.default_rng(seed)
+    clips: list[int] = []
+    weights: list[float] = []
+    whole: list[Floats] = []
+    local: list[Floats] = []
+    audio: list[Floats] = []
+    mask: list[Floats] = []
+
+    def flush() -> None:
+        with torch.inference_mode():
+            first, second = front(torch.from_numpy(np.stack(audio)), torch.from_numpy(np.stack(mask)))
+        whole.append(first.numpy())
+        for values, held in zip(second.numpy(), mask):
+            # Places whose second lies in the recording.
+            most = max(1, int(held.sum()) // 4 - 3)
+            places = rng.integers(min(3, most - 1), most, LOCAL)
+            local.append(values[places])
+        audio.clear()
+        mask.clear()
+
+    for clip, found in cut:
+        for number in range(len(found)):
+            audio.append(found.audio[number])
+            mask.append(found.mask[number])
+            clips.append(clip)
+            weights.append(float(found.weight[number]))
+            if len(audio) == BATCH:
+                flush()
+    if audio:
+        flush()
+    return Described(
+        np.array(clips, np.int64),
+        np.array(weights, np.float32),
+        np.concatenate(whole),
+        np.stack(local),
+    )
+
+
+def damaged_windows(
+    cache: VoiceCache, speech: Sequence[Floats], damage: Damage | None, seed: int, rows: Sequence[int]
+) -> Iterator[tuple[int, Windows]]:
+    """Windows of clips after their damage; a copy is damaged and cut as the real clip that it was made of."""
+    began, total = time.monotonic(), len(rows)
+    for number, row in enumerate(rows, 1):
+        partner = int(cache.partner[row]) if cache.partner[row] >= 0 else row
+        samples = cache.samples(row)
+        if damage is not None:
+            samples = damage(samples, np.random.default_rng([seed, partner]))
+        yield row, windows_of(samples, speech[partner][: len(samples) // CELL])
+        if number % 250 == 0:
+            _LOG.info("draw %d: %d of %d clips, %.0f s", seed, number, total, time.monotonic() - began)
+
+
+def save(path: Path, described: Described, paths: Sequence[str]) -> None:
+    """Write one draw, with the paths that its rows stand for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        clip=described.clip,
+        weight=described.weight,
+        whole=described.whole.astype(np.float32),
+        local=described.local.astype(np.float16),
+        paths=np.array(paths),
+    )
+
+
+def load(path: Path) -> tuple[Described, list[str]]:
+    """Read one draw."""
+    with np.load(path) as held:
+        described = Described(held["clip"], held["weight"], held["whole"], held["local"].astype(np.float32))
+        return described, held["paths"].tolist()
+
+
+def front_mark() -> str:
+    """Short name of the preprocessing and the front end: features of another one are not read."""
+    told = (windows.LEVEL, windows.DITHER, windows.HOP, windows.BOX, FILTERS, COEFFICIENTS, FLOOR, SIZES)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
+
+
+def speech_of_cache(cache: VoiceCache) -> list[Floats]:
+    """Speech probability of every real and every unpaired clip, by row (copies: of their real clip), remembered."""
+    file = cache.folder / "features" / "speech.npz"
+    known: dict[str, Floats] = {}
+    if file.is_file():
+        with np.load(file) as held:
+            known = {path: held[path] for path in held.files}
+    infer = OnnxInfer(ModelRepository(), threads=1)
+    fresh = False
+    for row in np.flatnonzero(cache.partner < 0):
+        path = cache.rows[row].path
+        if path not in known:
+            known[path] = speech_of(cache.samples(int(row)), infer).astype(np.float32)
+            fresh = True
+    if fresh:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as handle:
+            np.savez(handle, **known)
+    source = np.where(cache.partner >= 0, cache.partner, np.arange(len(cache)))
+    return [known[cache.rows[int(place)].path] for place in source]
+
+
+def draws_of(cache: VoiceCache, speech: Sequence[Floats], count: int) -> list[Described]:
+    """The clean draw and ``count`` damaged ones; what an earlier call left out is added."""
+    front = CepstralDeviations().eval()
+    voices = [cache.samples(int(row)) for row in np.flatnonzero(cache.labels == 0)[::9]]
+
+    def damage(samples: Sound, rng: np.random.Generator) -> Sound:
+        return apply_damage(samples, draw_damage(rng, clean=0.0, keep_time=True), voices)
+
+    result = []
+    for draw in range(count + 1):
+        file = cache.folder / "features" / f"{front_mark()}-{draw}.npz"
+        rows = {each.path: number for number, each in enumerate(cache.rows)}
+        parts, done = [], set[str]()
+        if file.is_file():
+            held, paths = load(file)
+            place = np.array([rows.get(path, -1) for path in paths])
+            known = place[held.clip] >= 0
+            parts.append(Described(place[held.clip][known], held.weight[known], held.whole[known], held.local[known]))
+            done = set(paths)
+        missing = [number for number, each in enumerate(cache.rows) if each.path not in done]
+        if missing:
+            cut = damaged_windows(cache, speech, damage if draw else None, draw, missing)
+            parts.append(describe(cut, front, draw))
+            whole = Described.join(parts)
+            order = np.argsort(whole.clip, kind="stable")
+            parts = [Described(whole.clip[order], whole.weight[order], whole.whole[order], whole.local[order])]
+            save(file, parts[0], [each.path for each in cache.rows])
+        result.append(parts[0])
+    return result

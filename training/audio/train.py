@@ -1,0 +1,168 @@
+"""Train the voice networks: ``python -m training.audio.train voice_cepstra --run .cache/runs/voice_cepstra``.
+
+``voice_cepstra`` has a fixed front end: features of the whole cache are computed once for each draw of damage, and
+heads are fitted in seconds, so that every fold has a model of its own. The run's folder gets ``model.pt`` (for
+``export.onnx_export``) and ``folds.npz``: the fold that left each clip out (-1: none did), and the heads of the folds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cards.record import DataSource
+from pipelines.metrics import auc
+from training.audio.cache import VoiceCache, load_voice_cache
+from training.audio.features import Described, draws_of, front_mark, speech_of_cache
+from training.audio.folds import read_voice_folds, voice_splits
+from training.audio.heads import Head, HeadSettings, examples, fit_head
+from training.models.voice_cepstra import VoiceCepstra
+
+_LOG = logging.getLogger(__name__)
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+def clip_logits(draw: Described, logits: npt.NDArray[np.float32], count: int) -> Floats:
+    """Mean logit of each clip, weighed by seconds of speech; NaN where it has no window. [count]"""
+    weight = np.maximum(draw.weight.astype(np.float64), 1e-3)
+    total = np.bincount(draw.clip, weight, minlength=count)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.bincount(draw.clip, weight * logits, minlength=count) / np.where(total > 0, total, np.nan))
+
+
+def family_aucs(cache: VoiceCache, logits: Floats, held: Mask) -> dict[str, float]:
+    """AUC of each family of fakes against the held reals."""
+    families = cache.column("family")
+    scored = held & np.isfinite(logits)
+    reals = scored & (cache.labels == 0)
+    found = {}
+    for family in np.unique(families[scored & (cache.labels == 1)]):
+        members = reals | (scored & (cache.labels == 1) & (families == family))
+        if reals.sum() >= 5 and (members & ~reals).sum() >= 5:
+            found[str(family)] = auc(logits[members], cache.labels[members])
+    return found
+
+
+def sources_in(cache: VoiceCache, chosen: Mask) -> tuple[DataSource, ...]:
+    """What a model was fitted on, for its record."""
+    counts: dict[tuple[int, str, str, bool, str], int] = {}
+    for row, taken in zip(cache.rows, chosen, strict=True):
+        if taken:
+            key = (row.label, row.source, row.licence, row.commercial == "yes", row.generator)
+            counts[key] = counts.get(key, 0) + 1
+    return tuple(
+        DataSource(
+            source=source,
+            label="fake" if label else "real",
+            items=items,
+            licence=licence,
+            commercial=commercial,
+            generator=generator,
+        )
+        for (label, source, licence, commercial, generator), items in sorted(counts.items())
+    )
+
+
+def trainable(cache: VoiceCache, settings: HeadSettings, without: Sequence[str] = ()) -> Mask:
+    """Reals and their copies; speech without a real partner where it has a weight."""
+    paired = (cache.labels == 0) | (cache.partner >= 0) | (settings.unpaired > 0)
+    return np.asarray(paired & ~np.isin(cache.column("family"), without))
+
+
+def network_of(head: Head, local: Head) -> VoiceCepstra:
+    """The network with two fitted heads in it."""
+    model = VoiceCepstra()
+    state = model.state_dict()
+    for name, each in (("", head), ("local_", local)):
+        state[f"{name}mean"], state[f"{name}scale"] = torch.from_numpy(each.mean), torch.from_numpy(each.scale)
+        state[f"{name}head.weight"] = each.net.state_dict()["weight"]
+        state[f"{name}head.bias"] = each.net.state_dict()["bias"]
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def stacked(heads: Sequence[Head], final: Head) -> dict[str, npt.NDArray[np.float32]]:
+    """Linear heads as arrays, the final one last: ``mean``, ``scale``, ``weight`` [h, f] and ``bias`` [h]."""
+    every = [*heads, final]
+    return {
+        "mean": np.stack([each.mean for each in every]),
+        "scale": np.stack([each.scale for each in every]),
+        "weight": np.stack([each.net.state_dict()["weight"][0].numpy() for each in every]),
+        "bias": np.array([float(each.net.state_dict()["bias"]) for each in every], np.float32),
+    }
+
+
+def train_cepstra(cache: VoiceCache, draws: list[Described], settings: HeadSettings, run: Path) -> dict[str, float]:
+    """Fit the final network and one head for each fold; returns the mean AUC over the left-out families, by draw."""
+    began = time.monotonic()
+    run.mkdir(parents=True, exist_ok=True)
+    chosen = trainable(cache, settings)
+    head = fit_head(examples(cache, draws, chosen, settings), settings)
+    local = fit_head(examples(cache, draws, chosen, settings, local=True), settings)
+    fold_of = np.full(len(cache), -1)
+    splits = voice_splits(cache.rows, read_voice_folds())
+    heads: list[Head] = [head] * len(splits)
+    by_family: dict[str, list[float]] = {}
+    for number, split in enumerate(splits):
+        if not (split.held & (cache.labels == 1)).any() or not (split.held & (cache.labels == 0)).any():
+            continue
+        own = heads[number] = fit_head(examples(cache, draws, chosen & split.train, settings), settings)
+        for place, draw in enumerate(draws):
+            told = clip_logits(draw, own(draw.whole), len(cache))
+            for family, value in family_aucs(cache, told, split.held).items():
+                by_family.setdefault(family, [np.nan] * len(draws))[place] = value
+        fold_of[split.held] = number
+    np.savez(run / "folds.npz", fold=fold_of, paths=[row.path for row in cache.rows], **stacked(heads, head))
+    for family, values in sorted(by_family.items()):
+        _LOG.info("  %-20s %s", family, " ".join(f"{value:.3f}" for value in values))
+    paired = {row.family for row in cache.rows if row.paired}
+    means = {
+        f"draw_{place}": float(np.nanmean([values[place] for family, values in by_family.items() if family in paired]))
+        for place in range(len(draws))
+    }
+    _LOG.info("mean over paired families: %s", {name: round(value, 4) for name, value in means.items()})
+    told = {**asdict(settings), "draws": len(draws) - 1, "front": front_mark(), "seconds": time.monotonic() - began}
+    torch.save(
+        {
+            "network": "voice_cepstra",
+            "state": network_of(head, local).state_dict(),
+            "settings": json.dumps(told),
+            "trained_on": json.dumps([source.model_dump() for source in sources_in(cache, chosen)]),
+            "result": json.dumps({"held_out": {k: round(float(np.nanmean(v)), 4) for k, v in by_family.items()}}),
+        },
+        run / "model.pt",
+    )
+    return means
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train one network."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("network", choices=("voice_cepstra",))
+    parser.add_argument("--cache", type=Path, default=Path(".cache/voice"))
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--draws", type=int, default=3, help="damaged copies of the whole cache beside the clean one")
+    parser.add_argument("--penalty", type=float, default=HeadSettings.penalty)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    cache = load_voice_cache(options.cache)
+    draws = draws_of(cache, speech_of_cache(cache), options.draws)
+    run = options.run or Path(".cache/runs") / options.network
+    train_cepstra(cache, draws, replace(HeadSettings(), penalty=options.penalty), run)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
