@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ def define(device: Literal["mixed", "cpu"], batch: int, threads: int = 1) -> Any
     Raises:
         InstallationError: DALI is not installed.
     """
-    dali = _dali()
+    dali = load_dali()
     fn, types = dali.fn, dali.types
 
     # No device is named: a serialised pipeline takes the one of the Triton instance.
@@ -62,7 +63,12 @@ def define(device: Literal["mixed", "cpu"], batch: int, threads: int = 1) -> Any
     return image_decode()
 
 
-def _dali() -> Any:
+def load_dali() -> Any:
+    """The package ``nvidia.dali``.
+
+    Raises:
+        InstallationError: it is not installed.
+    """
     try:
         return importlib.import_module("nvidia.dali")
     except (ImportError, OSError) as error:
@@ -73,17 +79,23 @@ def _dali() -> Any:
         ) from error
 
 
-def serialised(repository: ModelRepository) -> bytes:
-    """The GPU pipeline as Triton's DALI backend loads it, for the largest batch of the card."""
-    # DALI writes the path of this file into the pipeline, which is nobody's business and differs between machines.
-    _dali()
+@contextmanager
+def untraced() -> Iterator[None]:
+    """DALI writes the path of this file into a pipeline, which is nobody's business and differs between machines."""
+    load_dali()
     trace = importlib.import_module("nvidia.dali._utils.dali_trace")
     before = trace.is_tracing_enabled()
     trace.set_tracing(enabled=False)
     try:
-        return bytes(define("mixed", repository.card(MODEL).max_batch_size, threads=4).serialize())
+        yield
     finally:
         trace.set_tracing(enabled=before)
+
+
+def serialised(repository: ModelRepository) -> bytes:
+    """The GPU pipeline as Triton's DALI backend loads it, for the largest batch of the card."""
+    with untraced():
+        return bytes(define("mixed", repository.card(MODEL).max_batch_size, threads=4).serialize())
 
 
 def write(repository: ModelRepository) -> Path:

@@ -1,8 +1,9 @@
-"""What tests share: one real server for the whole session, `serve` as a process, and a writer of small videos."""
+"""What tests share: one real server for the session, `serve` as a process, writers of small videos and recordings."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import subprocess
 import sys
 import threading
@@ -90,3 +91,42 @@ def write_video() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def encode_sound() -> Callable[..., bytes]:
+    """Encodes float32 [n] or [c, n]: ``encode_sound(samples, rate, codec, form, channels, bit_rate)``.
+
+    One row is repeated into ``channels``. ``codec`` and ``form`` are FFmpeg's names.
+    """
+    import av
+
+    def encode(
+        samples: NDArray[np.float32],
+        rate: int = 16_000,
+        codec: str = "pcm_s16le",
+        form: str = "wav",
+        channels: int = 1,
+        bit_rate: int | None = None,
+        options: dict[str, str] | None = None,
+    ) -> bytes:
+        rows = np.atleast_2d(np.asarray(samples, dtype=np.float32))
+        rows = np.repeat(rows, channels, axis=0) if len(rows) == 1 else rows
+        layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(rows)]
+        buffer = io.BytesIO()
+        with av.open(buffer, "w", format=form, options=options or {}) as container:
+            stream: Any = container.add_stream(codec, rate=rate)
+            stream.layout = layout
+            if bit_rate:
+                stream.bit_rate = bit_rate
+            resampler = av.AudioResampler(format=stream.codec_context.format.name, layout=layout, rate=rate)
+            for start in range(0, rows.shape[1], rate):
+                packed = rows[:, start : start + rate].T.reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format="flt", layout=layout)
+                frame.sample_rate = rate
+                for ready in resampler.resample(frame):
+                    container.mux(stream.encode(ready))
+            container.mux(stream.encode(None))
+        return buffer.getvalue()
+
+    return encode

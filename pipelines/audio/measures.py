@@ -111,7 +111,7 @@ class Spectrum:
     HOLE = 1e-3
     FIRST = 4
     """First block that is searched, 2 kHz: below it lie the gaps between the harmonics of a voice."""
-    EDGE = 0.995
+    EDGE = 0.999
 
     def __init__(self) -> None:
         self._speech = np.zeros(BINS, dtype=np.float64)
@@ -129,7 +129,7 @@ class Spectrum:
         self._holes += (blocks < self.HOLE * blocks.mean(axis=2, keepdims=True)).sum(axis=(0, 2))
 
     def bandwidth_hz(self) -> float:
-        """Frequency under which 99.5 % of the speech's power lie, its spectrum evened out (6 dB an octave).
+        """Frequency under which 99.9 % of the speech's power lie, its spectrum evened out (6 dB an octave).
 
         Twice the spectrum of the pauses is taken off first. 8,000 at most; 0 where nobody speaks.
         """
