@@ -78,16 +78,24 @@ def _known(part: Path, folder: Path) -> dict[str, VoiceRow]:
 
 
 def write_all(
-    folder: Path, part: Path, clips: Sequence[Clip], name: str, build: Callable[[Clip], tuple[VoiceRow, Sound] | None]
+    folder: Path,
+    part: Path,
+    clips: Sequence[Clip],
+    name: str,
+    build: Callable[[Clip], tuple[VoiceRow, Sound] | None],
+    holds: Callable[[Clip, VoiceRow], bool] = lambda clip, row: True,
 ) -> int:
-    """Build what is missing of one part, row after row; a clip without an answer is left out. Returns the count."""
+    """Build what is missing of one part, row after row; a clip without an answer is left out. Returns the count.
+
+    ``holds`` says whether a row of an earlier run still does.
+    """
     known = _known(part, folder)
     by_key = {(row.source, Path(row.path).stem): row for row in known.values()}
     rows: list[VoiceRow] = []
     progress = Progress(name, len(clips))
     for number, clip in enumerate(clips, 1):
         row = by_key.get((clip.source, clip.name))
-        if row is None:
+        if row is None or not holds(clip, row):
             made = build(clip)
             if made is None:
                 continue
@@ -95,7 +103,8 @@ def write_all(
             write_sound(folder / row.path, samples)
         rows.append(row)
         if number % EVERY == 0:
-            write_rows(part, rows + [each for each in known.values() if each not in rows])
+            written = {each.path for each in rows}
+            write_rows(part, rows + [each for path, each in known.items() if path not in written])
             gather(folder)
         progress.tell(number)
     write_rows(part, rows)
@@ -135,10 +144,14 @@ def copy_reals(folder: Path, clips: Sequence[Clip]) -> int:
         row = row_of(clip, f"real/{clip.source}/{clip.name}.flac", segment.samples)
         return replace(row, edge=segment.edge), segment.samples
 
+    def holds(clip: Clip, row: VoiceRow) -> bool:
+        kept, now = read_sound(folder / row.path), segment_of(clip).samples
+        return len(kept) == len(now) and float(np.abs(kept - now).max(initial=0.0)) < 1e-4
+
     total = 0
     for source in sorted({clip.source for clip in clips}):
         mine = [clip for clip in clips if clip.source == source]
-        total += write_all(folder, folder / "real" / source / PART, mine, f"real {source}", build)
+        total += write_all(folder, folder / "real" / source / PART, mine, f"real {source}", build, holds)
     return total
 
 
@@ -172,5 +185,10 @@ def copy_by(folder: Path, clips: Sequence[Clip], generator: Generator) -> int:
             copy,
         )
 
+    lengths = {row.path: row.seconds for each in folder.glob(f"real/*/{PART}") for row in read_rows(each)}
+
+    def holds(clip: Clip, row: VoiceRow) -> bool:
+        return abs(lengths.get(row.pair, row.seconds) - row.seconds) < 1e-3
+
     part = folder / "copies" / generator.name / PART
-    return write_all(folder, part, chosen(clips, generator.share, generator.name), generator.name, build)
+    return write_all(folder, part, chosen(clips, generator.share, generator.name), generator.name, build, holds)

@@ -216,3 +216,19 @@ def test_one_speaker_in_two_sources_is_left_out_of_both() -> None:
     (split,) = voice_splits(rows, [VoiceFold("x", ("lpc",), ("small",), (0,))])
     assert split.held.tolist() == [True, True, False]
     assert split.train.tolist() == [False, False, True]
+
+
+def test_a_clip_that_is_cut_otherwise_now_gets_new_copies(data: Path, built: Path) -> None:
+    """As after a change of the trimming: the cached piece is no longer what the data gives."""
+    name = "librispeech_train_clean_100_251spk/26-495-0000.flac"
+    whole = (built / "real" / name).read_bytes()
+    part = built / "real" / Path(name).parent / "part.csv"
+    write_sound(built / "real" / name, voice(0.5, 8))
+    write_rows(part, [replace(each, seconds=0.5) if "26-495" in each.path else each for each in read_rows(part)])
+    write_sound(built / "copies" / "lpc" / name, voice(0.5, 9))
+    copies = built / "copies" / "lpc" / "part.csv"
+    write_rows(copies, [replace(each, seconds=0.5) if "26-495" in each.path else each for each in read_rows(copies)])
+    assert main(["--data", str(data), "--cache", str(built), *ONLY]) == 0
+    assert (built / "real" / name).read_bytes() == whole
+    cache = load_voice_cache(built)
+    assert all(len(cache.samples(int(a))) == len(cache.samples(int(b))) for a, b in cache.pairs)
