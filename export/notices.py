@@ -16,6 +16,16 @@ from cards.repository import ModelRepository
 
 TARGET = Path(__file__).resolve().parent.parent / "THIRD_PARTY_NOTICES.md"
 EXTRAS = ("", "train", "dev")
+SAMPLES = (
+    "## Sample files",
+    "",
+    "| files | licence | origin |",
+    "|---|---|---|",
+    "| samples/*.jpg, *.png and evaluation/ | public domain | NASA's portrait of Eileen Collins, in scikit-image |",
+    "| samples/coffee.webp | CC0 | photo by Rachel Michetti, in scikit-image |",
+    "| samples/audio | CC BY-SA 3.0 (samples/audio/LICENSE.md) | Asterisk core sounds, copyright (c) 2003-2010 "
+    "Allison Smith |",
+)
 
 
 def requirements_of(package: str, extras: tuple[str, ...]) -> set[str]:
@@ -96,6 +106,8 @@ def notices_text() -> str:
             "| model | licence | origin | attribution |",
             "|---|---|---|---|",
             *models,
+            "",
+            *SAMPLES,
             "",
         ]
     )

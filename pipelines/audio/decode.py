@@ -56,4 +56,5 @@ def at_16_khz(samples: Samples, rate: float) -> Samples:
     frame.sample_rate = round(rate)
     resampler = av.AudioResampler(format="flt", rate=RATE)
     parts = [part.to_ndarray()[0] for given in (frame, None) for part in resampler.resample(given)]
-    return np.clip(np.concatenate([np.zeros(0, np.float32), *parts]), -1.0, 1.0)
+    joined: Samples = np.concatenate([np.zeros(0, np.float32), *parts])
+    return np.clip(joined, -1.0, 1.0)

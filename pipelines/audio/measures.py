@@ -24,7 +24,7 @@ _TINY = 1e-13
 
 def decibels(power: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """10 log10, not under -130."""
-    return 10.0 * np.log10(np.maximum(np.asarray(power, dtype=np.float64), _TINY))
+    return np.asarray(10.0 * np.log10(np.maximum(np.asarray(power, dtype=np.float64), _TINY)))
 
 
 def cell_spectra(cells: Samples) -> Floats:
@@ -88,7 +88,7 @@ class Noise:
 
     def _place(self, levels: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         places = np.floor((levels - self.LOWEST) / self.STEP).astype(np.int64)
-        return np.clip(places, 0, self._LEVELS - 1)
+        return np.asarray(np.clip(places, 0, self._LEVELS - 1))
 
     def _quantile(self, counts: npt.NDArray[np.int64], share: float) -> float:
         total = int(counts.sum())
