@@ -15,7 +15,7 @@ from cachetools import TTLCache
 from deepscan_client import Verdict
 
 Key = tuple[str, str, bool, float | None, str]
-"""Medium, sha256 of the content, heat maps, threshold, records."""
+"""Medium, sha256 of the content, whether more was asked for (heat maps, analyzers), threshold, records."""
 
 
 class RecordBook:

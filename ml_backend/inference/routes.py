@@ -17,7 +17,7 @@ from ml_backend.inference.catalogue import catalogue
 from ml_backend.inference.middleware import trace_headers
 from ml_backend.inference.schemas import BatchAnswer, error_responses, form_schema
 from ml_backend.inference.stats import memory
-from ml_backend.inference.uploads import Form, MediaForm, PhotoForm, read_file, shown_name
+from ml_backend.inference.uploads import BatchForm, Form, PhotoForm, RecordingForm, read_file, shown_name
 from ml_backend.inference.verdicts import Asked
 from pipelines.media import HEAD, medium_of_bytes
 
@@ -105,14 +105,14 @@ async def predict_image(request: Request) -> Response:
     summary="Detect a deepfake in one recording",
     response_model=Verdict,
     responses=error_responses(400, 401, 413, 422, 429, 500, 503, 504),
-    openapi_extra=form_schema("file", many=False, fields=MediaForm),
+    openapi_extra=form_schema("file", many=False, fields=RecordingForm),
 )
 async def predict_audio(request: Request) -> Response:
     """The verdict on the recording in the field ``file``: a sound file, or a video with sound."""
     gateway = _gateway(request)
     gateway.health.refuse_when_closing()
     async with (
-        gateway.door.form(request, "file", 1, MAX_AUDIO_BYTES, MediaForm) as form,
+        gateway.door.form(request, "file", 1, MAX_AUDIO_BYTES, RecordingForm) as form,
         gateway.verdicts.room(form.files[0].size or 0),
     ):
         data = await read_file(form.files[0], MAX_AUDIO_BYTES)
@@ -125,14 +125,14 @@ async def predict_audio(request: Request) -> Response:
     summary="Detect deepfakes in several photos and recordings",
     response_model=BatchAnswer,
     responses=error_responses(400, 401, 413, 429, 503),
-    openapi_extra=form_schema("files", many=True),
+    openapi_extra=form_schema("files", many=True, fields=BatchForm),
 )
 async def batch_predict(request: Request) -> Response:
     """A verdict or an error for each of the repeated fields ``files``, in order. What each holds is told from its
     bytes, and from its name where they leave it open."""
     gateway = _gateway(request)
     gateway.health.refuse_when_closing()
-    async with gateway.door.form(request, "files", MAX_BATCH_FILES, MAX_BATCH_BYTES) as form:
+    async with gateway.door.form(request, "files", MAX_BATCH_FILES, MAX_BATCH_BYTES, BatchForm) as form:
         turns = asyncio.Semaphore(_BATCH_TOGETHER)
         results = await asyncio.gather(
             *(_item(gateway, request, form, index, file, turns) for index, file in enumerate(form.files))
@@ -196,6 +196,7 @@ def _asked(request: Request, form: Form, suffix: str = "") -> Asked:
     return Asked(
         request_id=request.state.request_id[: 128 - len(suffix)] + suffix,
         heatmaps=isinstance(form.options, PhotoForm) and form.options.heatmaps,
+        analyzers=isinstance(form.options, RecordingForm) and form.options.analyzers,
         confidence_threshold=form.options.confidence_threshold,
         fresh=form.options.fresh,
         headers=trace_headers(request.headers),

@@ -52,6 +52,11 @@ _OPTIONS: dict[str, Any] = {
         "description": "fake where the probability is at least this; left out: the record's operating point",
     },
     "heatmaps": {"type": "boolean", "default": False, "description": "add a class-activation map to each face"},
+    "analyzers": {
+        "type": "boolean",
+        "default": False,
+        "description": "measure a recording's voice as well: evidence without weight",
+    },
     "fresh": {"type": "boolean", "default": False, "description": "ask the models even where the verdict is cached"},
 }
 _FILE = {"type": "string", "format": "binary"}

@@ -54,6 +54,17 @@ class PhotoForm(MediaForm):
     """Add a class-activation map to each face."""
 
 
+class RecordingForm(MediaForm):
+    """The plain fields of a form that takes recordings."""
+
+    analyzers: bool = False
+    """Measure the voice as well (pitch, jitter, pauses, breaths, speaker drift), as evidence without weight."""
+
+
+class BatchForm(PhotoForm, RecordingForm):
+    """The plain fields of a form that takes both: each file takes what concerns it."""
+
+
 @dataclass(frozen=True)
 class Form:
     """A parsed form: its files in order, and its options."""

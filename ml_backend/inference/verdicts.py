@@ -45,6 +45,7 @@ class MediaClient(Protocol):
         self,
         audio: bytes,
         *,
+        analyzers: bool = False,
         confidence_threshold: float | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         request_id: str | None = None,
@@ -65,6 +66,9 @@ class Asked:
 
     request_id: str
     heatmaps: bool = False
+    """For photos."""
+    analyzers: bool = False
+    """For recordings."""
     confidence_threshold: float | None = None
     fresh: bool = False
     """Ask Triton even where the verdict is in the cache."""
@@ -173,7 +177,8 @@ class Verdicts:
         return dataclasses.replace(verdict, request_id=asked.request_id)
 
     def _key(self, medium: Medium, digest: str, asked: Asked) -> Key:
-        return (str(medium), digest, asked.heatmaps, asked.confidence_threshold, self.records.fingerprint)
+        more = asked.analyzers if medium is Medium.AUDIO else asked.heatmaps
+        return (str(medium), digest, more, asked.confidence_threshold, self.records.fingerprint)
 
     async def _ask(self, medium: Medium, data: bytes, digest: str, asked: Asked, patient: bool) -> Verdict:
         """Ask Triton, and keep the answer."""
@@ -199,6 +204,7 @@ class Verdicts:
         if medium is Medium.AUDIO:
             return await self._client.detect_audio(
                 data,
+                analyzers=asked.analyzers,
                 confidence_threshold=asked.confidence_threshold,
                 on_progress=_not_shown if len(data) > LONG_BYTES else None,
                 request_id=asked.request_id,

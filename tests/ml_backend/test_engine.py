@@ -87,7 +87,6 @@ def test_bad_input_is_typed(engine: DeepfakeInferenceEngine, tmp_path: Path, mon
 def test_media_of_later_releases_say_so(engine: DeepfakeInferenceEngine) -> None:
     for name, media in (
         ("predict_video", ["video.mp4"]),
-        ("predict_audio", ["audio.wav"]),
         ("predict_multimodal", ["video.mp4", "audio.wav"]),
     ):
         with pytest.raises(MediaError) as caught:

@@ -290,7 +290,7 @@ async def test_pages_need_nothing_from_elsewhere(start: Start) -> None:
         schema["paths"]
     )
     spoken = schema["paths"]["/api/predict/audio"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(spoken["properties"]) == {"file", "confidence_threshold", "fresh"}
+    assert set(spoken["properties"]) == {"file", "confidence_threshold", "analyzers", "fresh"}
     form = schema["paths"]["/api/predict/image"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["file"]
     assert "Verdict" in schema["components"]["schemas"]

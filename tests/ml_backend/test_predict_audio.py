@@ -34,7 +34,7 @@ async def voice(running: Any, content: bytes = WAV, **form: Any) -> Any:
 
 async def test_the_founding_documents_form_gets_a_verdict(start: Start) -> None:
     running = await start(by_model)
-    response = await voice(running, confidence_threshold="0.5")
+    response = await voice(running, confidence_threshold="0.5", analyzers="")
     assert response.status_code == 200
     verdict = Verdict.from_dict(response.json())
     assert (verdict.medium, verdict.label, verdict.suspicious) == ("audio", "fake", ((2.0, 4.0),))
@@ -58,6 +58,8 @@ async def test_the_cache_knows_media_apart(start: Start) -> None:
     assert (await running.photo(WAV)).json()["medium"] == "image"
     assert len(running.asked) == 2
     assert not (await voice(running, fresh="true")).json()["cached"]
+    assert not (await voice(running, analyzers="true")).json()["cached"]
+    assert running.asked[-1]["analyzers"] is True
 
 
 async def test_an_oversize_recording_is_refused_from_its_length_alone(start: Start) -> None:

@@ -1,0 +1,29 @@
+"""Triton model ``audio_voice``: see :mod:`pipelines.audio.analyze`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.audio.analyze import VoiceAnalyzer
+from pipelines.audio.source import open_audio
+from pipelines.options import parse_options
+from pipelines.triton.backend import answer_each, open_repository, single_bytes, text_tensor
+from pipelines.triton.bls import BlsInfer
+
+
+class TritonPythonModel:
+    """AUDIO and OPTIONS to INFO and EVIDENCE."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the cards; the networks are other models of this server."""
+        self._analyzer = VoiceAnalyzer(open_repository(args), BlsInfer())
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Hear each request's recording."""
+        return answer_each(requests, self._answer)
+
+    def _answer(self, request: Any) -> list[Any]:
+        options = parse_options(single_bytes(request, "OPTIONS"))
+        source = open_audio(single_bytes(request, "AUDIO") or b"", options)
+        evidence = self._analyzer.evidence(source)
+        return [text_tensor("INFO", source.info.model_dump_json()), text_tensor("EVIDENCE", evidence.model_dump_json())]
