@@ -169,7 +169,7 @@ class Ceiling:
 
     def feed(self, samples: Samples) -> None:
         """Add samples, float32 [n] in -1 to 1."""
-        places = (np.abs(samples) * self.STEPS).astype(np.int64)
+        places = np.minimum(np.abs(samples) * self.STEPS, self.STEPS).astype(np.int64)
         self._counts += np.bincount(places, minlength=self.STEPS + 1)
 
     def _above(self, share: float, ceiling: int) -> int:
