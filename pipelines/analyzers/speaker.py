@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analyzers.frames import CELL, RATE, Floats, runs
-from pipelines.infer import Call, Infer
+from pipelines.infer import Call, Infer, digest_hex
 
 NETWORK = "speaker_embedding"
 WINDOW = 25_840
@@ -36,6 +36,8 @@ class Drift:
     """Seconds into the recording."""
     windows: int
     """Windows that were compared."""
+    record: str
+    """sha256 of the encoder's weights that ran."""
 
 
 def speech_only(samples: Floats, speech: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -76,7 +78,7 @@ def speaker_drift(samples: Floats, speech: Floats, infer: Infer) -> Drift | None
     windows, starts = windows_of(joined)
     if not len(starts) or starts[-1] < WINDOW:
         return None
-    (answer,) = infer.run([Call(NETWORK, {"AUDIO": windows}, ("EMBEDDING",))])
+    (answer,) = infer.run([Call(NETWORK, {"AUDIO": windows}, ("EMBEDDING", "RECORD"))])
     embeddings = answer["EMBEDDING"]
     best, moment = -1.0, 0
     for cut in starts[starts >= WINDOW]:
@@ -86,4 +88,4 @@ def speaker_drift(samples: Floats, speech: Floats, infer: Infer) -> Drift | None
         if distance > best:
             best, moment = distance, int(cut)
     at = int(places[min(moment // CELL, len(places) - 1)])
-    return Drift(float(np.clip(best, 0.0, 1.0)), at / RATE, len(starts))
+    return Drift(float(np.clip(best, 0.0, 1.0)), at / RATE, len(starts), digest_hex(answer["RECORD"][0]))

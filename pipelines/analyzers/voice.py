@@ -7,6 +7,9 @@ stands: how much of what it is measured from was there, times how clean it was; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from deepscan_client.verdict import Evidence
@@ -14,7 +17,7 @@ from pipelines.analyzers.frames import CELL, RATE, Floats, frames_of
 from pipelines.analyzers.pauses import SECONDS, Stretches, pauses_and_breaths
 from pipelines.analyzers.perturbation import Perturbation, perturbation
 from pipelines.analyzers.pitch import PitchTrack, pitch_track
-from pipelines.analyzers.speaker import Drift, speaker_drift
+from pipelines.analyzers.speaker import NETWORK, Drift, speaker_drift
 from pipelines.infer import Infer
 
 MOST_SPEECH_S = 60.0
@@ -26,7 +29,15 @@ _LOUDEST = 8.0
 """Samples of a float WAV may exceed 1."""
 
 
-def consistency(samples: Floats, speech: Floats, infer: Infer | None = None) -> tuple[Evidence, ...]:
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a voice, and the weights of the networks that took part: name to sha256."""
+
+    evidence: tuple[Evidence, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+
+def consistency(samples: Floats, speech: Floats, infer: Infer | None = None) -> Measured:
     """What is measured of a voice: ``speaker_drift``, ``pitch``, ``pitch_range``, ``jitter``, ``shimmer``, ``pauses``
     and ``breaths``, each left out where it cannot be measured.
 
@@ -42,21 +53,23 @@ def consistency(samples: Floats, speech: Floats, infer: Infer | None = None) -> 
     samples, speech = first_minute(samples, speech)
     spoken_s = float(np.count_nonzero(speech > 0.5)) * CELL / RATE
     if spoken_s < _LEAST_SPEECH_S:
-        return ()
+        return Measured()
     frames = frames_of(samples, speech)
     track = pitch_track(samples, frames.speech)
     found: list[Evidence] = []
+    weights: dict[str, str] = {}
     if infer is not None:
         drift = speaker_drift(samples, speech, infer)
         if drift is not None:
             found.append(_drift(drift))
+            weights[NETWORK] = drift.record
     if track.voiced.any():
         found.extend(_pitch(track))
         shaken = perturbation(samples, track)
         if shaken is not None:
             found.extend(_perturbation(shaken))
     found.extend(_timing(pauses_and_breaths(frames), len(samples) / RATE, spoken_s))
-    return tuple(found)
+    return Measured(tuple(found), weights)
 
 
 def first_minute(samples: Floats, speech: Floats) -> tuple[Floats, Floats]:

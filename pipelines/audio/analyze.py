@@ -15,8 +15,8 @@ import numpy as np
 
 from cards.card import ModelCard
 from cards.repository import ModelRepository
-from deepscan_client.verdict import Evidence, Verdict
-from pipelines.analyzers.voice import MOST_S, consistency
+from deepscan_client.verdict import Verdict
+from pipelines.analyzers.voice import MOST_S, Measured, consistency
 from pipelines.audio.evidence import VoiceEvidence
 from pipelines.audio.quality import QualityMeter
 from pipelines.audio.source import AudioSource, Samples, open_audio
@@ -149,7 +149,7 @@ class Hearing:
         """What was heard, after the last block."""
         return self.evidence(self._consistency())
 
-    def evidence(self, measured: tuple[Evidence, ...] = ()) -> VoiceEvidence:
+    def evidence(self, measured: Measured | None = None) -> VoiceEvidence:
         """What was heard so far."""
         return VoiceEvidence(
             start_s=tuple(self._start),
@@ -159,8 +159,12 @@ class Hearing:
             step_s=self._local.step_s,
             local=self._local.values(),
             quality=self._quality.result(),
-            consistency=measured,
-            weights=self._weights | ({VOICE_ACTIVITY: self._meter.record} if self._meter.record else {}),
+            consistency=() if measured is None else measured.evidence,
+            weights={
+                **self._weights,
+                **({VOICE_ACTIVITY: self._meter.record} if self._meter.record else {}),
+                **({} if measured is None else measured.weights),
+            },
             decode_ms=self._ms["decode"],
             speech_ms=self._ms["speech"],
             networks_ms=self._ms["networks"],
@@ -193,9 +197,9 @@ class Hearing:
             ratios = self._analyzer.novelty.ratios(answers[self._analyzer.detectors[0].name])
             self._novelty += [] if ratios is None else ratios.tolist()
 
-    def _consistency(self) -> tuple[Evidence, ...]:
+    def _consistency(self) -> Measured | None:
         if not self._consistent or not self._start:
-            return ()
+            return None
         with self.timed("consistency"):
             infer = self._analyzer.infer if self._analyzer.hears_speakers else None
             return consistency(np.concatenate(self._first), np.concatenate(self._first_speech), infer)

@@ -36,7 +36,8 @@ class Told:
     def run(self, calls: Sequence[Call]) -> list[Arrays]:
         self.calls.extend(calls)
         voices = (np.sign(call.inputs["AUDIO"].mean(axis=1)) > 0 for call in calls)
-        return [{"EMBEDDING": np.stack([voice, ~voice], axis=1).astype(np.float32)} for voice in voices]
+        record = np.zeros((1, 8), np.int32)
+        return [{"EMBEDDING": np.stack([v, ~v], axis=1).astype(np.float32), "RECORD": record} for v in voices]
 
 
 def speech(samples: Floats) -> Floats:
@@ -109,7 +110,10 @@ def test_everything_is_measured_with_unit_method_and_confidence(vowel: Make, inf
     sound[3 * RATE : int(3.5 * RATE)] = 0
     track = speech(sound)
     track[3 * RATE // 512 + 1 : int(3.5 * RATE) // 512] = 0
-    found = by_name(consistency(sound, track, infer))
+    measured = consistency(sound, track, infer)
+    found = by_name(measured.evidence)
+    assert set(measured.weights) == {"speaker_embedding"}
+    assert measured.weights["speaker_embedding"] == ModelRepository().record("speaker_embedding").weights_sha256
     assert list(found) == ["speaker_drift", "pitch", "pitch_range", "jitter", "shimmer", "pauses", "breaths"]
     assert found["pitch"].score == pytest.approx(120, abs=1)
     assert found["pitch_range"].score < 1
@@ -124,15 +128,15 @@ def test_everything_is_measured_with_unit_method_and_confidence(vowel: Make, inf
         assert item.note
         assert item.confidence is not None
         assert 0 <= item.confidence <= 1
-    assert "speaker_drift" not in by_name(consistency(sound, track))
+    assert "speaker_drift" not in by_name(consistency(sound, track).evidence)
 
 
 def test_confidence_falls_with_noise_and_with_little_speech(vowel: Make) -> None:
     sound = talking(vowel, 120, 8.0, LOW)
-    clean = by_name(consistency(sound, speech(sound)))
+    clean = by_name(consistency(sound, speech(sound)).evidence)
     noise = 0.3 * sound.std() * np.random.default_rng(0).normal(size=len(sound)).astype(np.float32)
-    noisy = by_name(consistency(sound + noise, speech(sound)))
-    short = by_name(consistency(sound[:RATE], speech(sound[:RATE])))
+    noisy = by_name(consistency(sound + noise, speech(sound)).evidence)
+    short = by_name(consistency(sound[:RATE], speech(sound[:RATE])).evidence)
     for name in ("pitch", "jitter"):
         assert (clean[name].confidence or 0) > (noisy[name].confidence or 0)
         assert (clean[name].confidence or 0) > (short[name].confidence or 0)
@@ -142,7 +146,7 @@ def test_confidence_falls_with_noise_and_with_little_speech(vowel: Make) -> None
 @pytest.mark.parametrize("said", [1.0, 0.0, np.nan])
 def test_odd_samples_give_finite_numbers_or_nothing(value: float, said: float, infer: OnnxInfer) -> None:
     sound = np.full(5 * RATE, value, np.float32)
-    for item in consistency(sound, np.full(157, said, np.float32), infer):
+    for item in consistency(sound, np.full(157, said, np.float32), infer).evidence:
         assert np.isfinite(item.score)
         assert np.isfinite(item.confidence or 0.0)
 
@@ -151,7 +155,7 @@ def test_odd_samples_give_finite_numbers_or_nothing(value: float, said: float, i
 def test_any_length_goes_through(length: int) -> None:
     sound = np.sin(np.arange(length) / 20).astype(np.float32)
     for cells in (0, length // 512, -(-length // 512), 40):
-        assert isinstance(consistency(sound, np.ones(cells, np.float32)), tuple)
+        assert isinstance(consistency(sound, np.ones(cells, np.float32)).evidence, tuple)
 
 
 def test_an_hour_costs_no_more_than_its_first_minute(vowel: Make) -> None:
@@ -165,5 +169,5 @@ def test_an_hour_costs_no_more_than_its_first_minute(vowel: Make) -> None:
     assert len(silent) / RATE == pytest.approx(MOST_S, abs=0.1)
     assert not none.any()
     began = time.process_time()
-    assert consistency(sound, track)
+    assert consistency(sound, track).evidence
     assert time.process_time() - began < 3.0
