@@ -195,6 +195,11 @@ async def test_a_stream_keeps_its_deadline_and_can_be_cancelled(grpc_server: Any
         with pytest.raises(CancelledError):
             client.detect_audio(b"x", on_progress=print, cancellation=cancellation)
         assert grpc_server.cancelled.wait(3.0)
+        for early in (0.0, 0.0005, 0.001, 0.002):
+            cancellation = Cancellation()
+            threading.Timer(early, cancellation.cancel).start()
+            with pytest.raises(CancelledError):
+                client.detect_audio(b"x", on_progress=print, cancellation=cancellation)
     async with AsyncDeepScanClient(grpc_server.url) as other:
         with pytest.raises(DeadlineError):
             await other.detect_audio(b"x", on_progress=print, deadline=0.3)

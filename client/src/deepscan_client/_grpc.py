@@ -136,12 +136,17 @@ class GrpcTransport:
             stop = contextlib.ExitStack()
             stop.callback(client.stop_stream, cancel_requests=True)
             with stop, cancellation.runs(stop.close) if cancellation is not None else contextlib.nullcontext():
-                client.async_stream_infer(
-                    model,
-                    make_inputs(triton, inputs),
-                    outputs=make_outputs(triton, outputs),
-                    request_id=options.request_id,
-                )
+                try:
+                    client.async_stream_infer(
+                        model,
+                        make_inputs(triton, inputs),
+                        outputs=make_outputs(triton, outputs),
+                        request_id=options.request_id,
+                    )
+                except InferenceServerException as error:
+                    if cancellation is not None:
+                        cancellation.raise_if_cancelled(options.request_id)  # before anything was sent
+                    raise _typed(error, options.request_id) from error
                 while True:
                     result, error = messages.get()
                     if error is not None:
