@@ -20,7 +20,7 @@ WINDOW = 25_840
 """Samples of one window: 160 frames of 25 ms, 10 ms apart."""
 MOST = 32
 """Windows of one recording: one call of the network."""
-_HOP = 12_800
+_HOP = WINDOW // 2
 _EDGE_CELLS = 2
 """Cells kept on each side of speech, so that words keep their ends."""
 _TARGET_RMS = 10 ** (-30 / 20)

@@ -75,6 +75,13 @@ def test_drift_names_the_moment_in_the_recording_not_in_the_joined_speech() -> N
     assert found.at_s == pytest.approx(7.0, abs=0.9)
 
 
+def test_two_windows_side_by_side_are_enough() -> None:
+    sound = np.concatenate([np.full(WINDOW, 0.1), np.full(WINDOW + 512, -0.1)]).astype(np.float32)
+    found = speaker_drift(sound, speech(sound), Told())
+    assert found is not None
+    assert (found.windows, found.distance) == (3, pytest.approx(1.0, abs=1e-6))
+
+
 def test_too_little_speech_has_no_drift() -> None:
     sound = np.full(3 * RATE, 0.1, np.float32)
     told = Told()
