@@ -150,7 +150,8 @@ def train_vocoder(
 ) -> dict[str, float]:
     """Train for ``seconds`` of processor time or ``most_steps``.
 
-    Writes ``target`` and, before the critics begin, ``<stem>_early.pt``.
+    Writes ``target`` and, before the critics begin, ``<stem>_early.pt``. Weights that ``target`` holds already are
+    trained further, with critics from the beginning.
 
     Returns:
         Steps, last spectral loss (smoothed), processor seconds.
@@ -161,6 +162,9 @@ def train_vocoder(
     judging = torch.optim.AdamW(judge.parameters(), lr=3e-4, betas=(0.8, 0.99))
     begun, told, steps, smooth, early = time.process_time(), time.monotonic(), 0, 0.0, False
     target.parent.mkdir(parents=True, exist_ok=True)
+    resumed = target.is_file()
+    if resumed:
+        model.load_state_dict(torch.load(target, weights_only=True))
     model.train()
     for real in pieces(sounds, sources, model.piece, model.batch, seed):
         done = max((time.process_time() - begun) / seconds, steps / most_steps)
@@ -168,8 +172,8 @@ def train_vocoder(
             break
         for group in maker.param_groups:
             group["lr"] = 1e-3 * min(1.0, (steps + 1) / 50) * (1.0 if done < 0.5 else 0.1 + 0.9 * 2 * (1 - done))
-        judged = model.spectral and done >= CRITICS_FROM
-        if judged and not early:
+        judged = model.spectral and (resumed or done >= CRITICS_FROM)
+        if judged and not early and not resumed:
             torch.save(model.state_dict(), target.with_name(f"{target.stem}_early.pt"))
             early = True
         loss = torch.zeros(())
@@ -225,13 +229,19 @@ def real_sounds(cache: VoiceCache) -> tuple[list[Sound], list[str]]:
     return [cache.samples(int(item)) for item in reals], [cache.rows[int(item)].source for item in reals]
 
 
-def ensure_trained(name: str, folder: Path, seconds: float = SECONDS) -> None:
-    """Train one of our own vocoders on the real clips of the cache, unless its weights are there."""
+def ensure_trained(name: str, folder: Path, seconds: float = SECONDS, further: bool = False) -> None:
+    """Train one of our own vocoders on the real clips of the cache, unless its weights are there.
+
+    Args:
+        further: go on from the weights that are there.
+    """
     target = folder / "vocoders" / f"{name}.pt"
-    if not target.is_file():
+    if further or not target.is_file():
         sounds, sources = real_sounds(load_voice_cache(folder))
         told = train_vocoder(OWN[name](), sounds, sources, target, seconds)
-        target.with_suffix(".json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+        record = target.with_suffix(".json")
+        before = json.loads(record.read_text(encoding="utf-8")) if further and record.is_file() else []
+        record.write_text(json.dumps([*before, told]) + "\n", encoding="utf-8")
         _LOG.info("%s: %s", name, told)
 
 
@@ -281,11 +291,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="+", choices=sorted(OWN))
     parser.add_argument("--cache", type=Path, default=Path(".cache/voice"))
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--further", action="store_true", help="go on from the weights that are there")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
     for name in options.names:
-        ensure_trained(name, options.cache, options.seconds)
+        ensure_trained(name, options.cache, options.seconds, options.further)
     return 0
 
 

@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--cache", type=Path, default=Path(".cache/voice"))
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
+    parser.add_argument("--again", action="store_true", help="make copies anew that are there")
     parser.add_argument("--tts", type=Path, help="folder that tools/gen_tts.py filled")
     parser.add_argument("--train-seconds", type=float, default=SECONDS, help="of processor for each own vocoder")
     options = parser.parse_args(arguments)
@@ -80,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         if generator.name in OWN:
             ensure_trained(generator.name, options.cache, options.train_seconds)
         try:
-            count = copy_by(options.cache, clips, generator)
+            count = copy_by(options.cache, clips, generator, options.again)
         except MissingToolError as error:
             _LOG.warning("%s is left out: %s is not installed", generator.name, error)
             continue

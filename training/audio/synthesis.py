@@ -155,8 +155,8 @@ def copy_reals(folder: Path, clips: Sequence[Clip]) -> int:
     return total
 
 
-def copy_by(folder: Path, clips: Sequence[Clip], generator: Generator) -> int:
-    """Write the copies of one generator's share of the clips. Returns how many stand."""
+def copy_by(folder: Path, clips: Sequence[Clip], generator: Generator, again: bool = False) -> int:
+    """Write the copies of one generator's share of the clips; ``again`` makes all anew. Returns how many stand."""
 
     def build(clip: Clip) -> tuple[VoiceRow, Sound] | None:
         segment = segment_of(clip)
@@ -188,7 +188,7 @@ def copy_by(folder: Path, clips: Sequence[Clip], generator: Generator) -> int:
     lengths = {row.path: row.seconds for each in folder.glob(f"real/*/{PART}") for row in read_rows(each)}
 
     def holds(clip: Clip, row: VoiceRow) -> bool:
-        return abs(lengths.get(row.pair, row.seconds) - row.seconds) < 1e-3
+        return not again and abs(lengths.get(row.pair, row.seconds) - row.seconds) < 1e-3
 
     part = folder / "copies" / generator.name / PART
     return write_all(folder, part, chosen(clips, generator.share, generator.name), generator.name, build, holds)

@@ -45,6 +45,13 @@ def test_training_lowers_the_loss_and_keeps_both_states(name: str, tmp_path: Pat
     assert told["steps"] == 14
     assert after < before
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.pt", f"{name}_early.pt"}
+    stamp = (tmp_path / f"{name}_early.pt").stat().st_mtime_ns
+    further = OWN[name]()
+    further.batch, further.piece = 2, 4096
+    train_vocoder(further, sounds, ["s"] * 4, tmp_path / f"{name}.pt", seconds=60.0, most_steps=1)
+    with torch.no_grad():
+        assert float(SpectralLoss()(further.eval()(sound), sound)) < 0.5 * (before + after), "it goes on"
+    assert (tmp_path / f"{name}_early.pt").stat().st_mtime_ns == stamp
     copy = load_vocoder(name, tmp_path)
     words = set()
     for seed in range(8):

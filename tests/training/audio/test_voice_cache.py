@@ -14,6 +14,8 @@ from training.audio.cache import cache_of, gather, load_voice_cache
 from training.audio.folds import VOICE_FOLDS, VoiceFold, read_voice_folds, voice_splits
 from training.audio.manifest import SPEAKER_FOLDS, VoiceRow, read_clips, read_rows, speaker_fold, speaker_of, write_rows
 from training.audio.prepare import main
+from training.audio.quality import distance
+from training.audio.quality import main as quality_table
 from training.audio.sounds import SoundError, read_sound, write_sound
 from training.audio.speech_engines import family_of
 from training.audio.synthesis import chosen
@@ -232,3 +234,11 @@ def test_a_clip_that_is_cut_otherwise_now_gets_new_copies(data: Path, built: Pat
     assert (built / "real" / name).read_bytes() == whole
     cache = load_voice_cache(built)
     assert all(len(cache.samples(int(a))) == len(cache.samples(int(b))) for a, b in cache.pairs)
+
+
+def test_quality_tells_a_near_copy_from_a_far_one(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = voice(1.0, 1)
+    assert distance(sound, sound) == 0
+    assert distance(sound * np.float32(0.5), sound) == pytest.approx(6, abs=1)
+    assert quality_table(["--cache", str(built), "--count", "2"]) == 0
+    assert "| griffin_lim | 4 |" in capsys.readouterr().out
