@@ -165,6 +165,8 @@ def train_vocoder(
     resumed = target.is_file()
     if resumed:
         model.load_state_dict(torch.load(target, weights_only=True))
+    else:
+        model.prepare(torch.from_numpy(sound * np.float32(LEVEL / rms(sound))) for sound in sounds if len(sound) > 4096)
     model.train()
     for real in pieces(sounds, sources, model.piece, model.batch, seed):
         done = max((time.process_time() - begun) / seconds, steps / most_steps)

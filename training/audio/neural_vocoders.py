@@ -6,6 +6,8 @@ is what a family adds to the losses that all share.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,9 @@ class CopyModel(nn.Module):
     def generate(self, features: Tensor, length: int) -> Tensor:
         """Features -> [b, length]."""
         raise NotImplementedError
+
+    def prepare(self, sounds: Iterable[Tensor]) -> None:
+        """Fit what is fitted before the training, on whole sounds [n]."""
 
     def penalty(self, sound: Tensor) -> Tensor:
         """What the family adds to the loss of the last ``forward``."""
@@ -208,54 +213,49 @@ class FlowVocoder(CopyModel):
 
 
 class CodecVocoder(CopyModel):
-    """Neural codec: spectra to eight residual codebooks at 50 frames a second, and back."""
+    """Mel bands to the entries of eight residual codebooks, 50 frames a second, and a decoder of these (codec kind)."""
 
-    size, hop, books, entries = 1280, 320, 8, 512
+    size, hop, books, entries, bands = 1280, 320, 8, 256, 80
     blurs = False
-    window: Tensor
+    codes: Tensor
+    middle: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = Trunk(self.size + 2, 256, 3)
-        self.narrow = nn.Linear(256, 64)
-        self.codes = nn.ParameterList(torch.randn(self.entries, 64) * 0.3 for _ in range(self.books))
-        self.decoder = Trunk(64, 256, 6)
+        self.mel = MelSpectra(self.size, self.hop, self.bands)
+        self.trunk = Trunk(self.bands, 256, 6)
         self.head = InverseHead(256, self.size, self.hop)
-        self.register_buffer("window", torch.hann_window(self.size), persistent=False)
-        self.loss = torch.zeros(())
+        self.register_buffer("codes", torch.randn(self.books, self.entries, self.bands) * 0.5)
+        self.register_buffer("middle", torch.full((self.bands,), -4.0))
         self.used = self.books
 
-    def analyse(self, sound: Tensor) -> Tensor:
-        spectra = spectrum(sound, self.size, self.hop, self.window)
-        spectra = spectra * magnitude(spectra) ** -0.7
-        latent = self.narrow(self.encoder(torch.cat([spectra.real, spectra.imag], dim=1))).float()
-        total = torch.zeros_like(latent)
-        self.loss = latent.new_zeros(())
-        used = int(torch.randint(2, self.books + 1, ())) if self.training else self.used
-        for book in list(self.codes)[:used]:
-            rest = latent - total
-            flat = rest.detach().reshape(-1, rest.shape[-1])
-            near = torch.cdist(flat, book.detach()).argmin(dim=1)
-            pick = book[near].reshape(rest.shape)
-            near_book, near_code = rest.detach() - pick, rest - pick.detach()
-            self.loss = self.loss + near_book.square().mean() + 0.25 * near_code.square().mean()
-            if self.training:
-                self._revive(book, near, flat)
-            total = total + pick.detach()
-        return torch.as_tensor((latent + (total - latent).detach()).transpose(1, 2))
+    @torch.no_grad()
+    def prepare(self, sounds: Iterable[Tensor], rounds: int = 6) -> None:
+        """Fit the codebooks, each by k-means to what the ones before it leave."""
+        frames = torch.cat([self.mel(sound[None])[0].T for sound in sounds])
+        frames = frames[torch.randperm(len(frames))[:12_000]]
+        self.middle.copy_(frames.mean(dim=0))
+        rest = frames - self.middle
+        for book in self.codes:
+            book.copy_(rest[torch.randint(len(rest), (self.entries,))])
+            for _ in range(rounds):
+                near = torch.cdist(rest, book).argmin(dim=1)
+                counts = torch.bincount(near, minlength=self.entries).clamp(min=1)[:, None]
+                book.copy_(torch.zeros_like(book).index_add_(0, near, rest) / counts)
+            rest = rest - book[torch.cdist(rest, book).argmin(dim=1)]
 
     @torch.no_grad()
-    def _revive(self, book: Tensor, near: Tensor, flat: Tensor) -> None:
-        """Now and then, entries that nothing picked move to where something is."""
-        if torch.rand(()) < 0.02:
-            idle = torch.bincount(near, minlength=self.entries) == 0
-            book[idle] = flat[torch.randint(len(flat), (int(idle.sum()),))]
-
-    def penalty(self, sound: Tensor) -> Tensor:
-        return self.loss
+    def analyse(self, sound: Tensor) -> Tensor:
+        rest = self.mel(sound).transpose(1, 2) - self.middle
+        whole, shape = rest, rest.shape
+        used = int(torch.randint(3, self.books + 1, ())) if self.training else self.used
+        for book in self.codes[:used]:
+            near = torch.cdist(rest.reshape(-1, self.bands), book).argmin(dim=1)
+            rest = rest - book[near].reshape(shape)
+        return (whole - rest + self.middle).transpose(1, 2)
 
     def generate(self, features: Tensor, length: int) -> Tensor:
-        return torch.as_tensor(self.head(self.decoder(features), length))
+        return torch.as_tensor(self.head(self.trunk(features), length))
 
 
 class BlockwiseVocoder(CopyModel):
