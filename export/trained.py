@@ -15,11 +15,13 @@ from deepscan_client.errors import InstallationError
 from export import generate
 from export.onnx_export import export_model
 from export.record import git_revision, now, write_record
+from export.voice_verdict import write_voice_verdict
 from training.families import Trained
 from training.fusion import DEFAULT_POINT, fit_fusion
 from training.report import licence_of
 
 FACES, VERDICT = "image_faces", "image_verdict"
+VOICE = "audio_voice"
 
 
 def check_target(target: Path) -> None:
@@ -62,6 +64,9 @@ def write_repository(
         nothing = partial / ".none"  # parity on noise: a user's machine has no cache of the training photos
         export_model(each.entry.name, each.result.model, partial, nothing, 1, False, _told(each))
     weights = _refit(ModelRepository(partial), trained, members) if members else {}
+    voices = [each for each in trained if each.entry.takes == "audio"]
+    if voices and (partial / VOICE / "card.yaml").is_file():
+        _refit_voice(ModelRepository(partial), voices[0])
     generate.write(ModelRepository(partial))
     _replace(partial, target)
     return weights
@@ -121,6 +126,29 @@ def _refit(repository: ModelRepository, trained: Sequence[Trained], members: Seq
     )
     write_record(fresh.folder(VERDICT), record)
     return dict(fusion.weights)
+
+
+def _refit_voice(repository: ModelRepository, trained: Trained) -> None:
+    """Let the voice way ask this network alone of all detectors, and write its verdict's record.
+
+    So few validation recordings say nothing of noise and codecs: the fusion has no conditions.
+    """
+    own = trained.entry.name
+    calls = repository.card(VOICE).calls
+    kept = [name for name in calls if name == own or repository.card(name).family != "audio"]
+    _call(repository.root / VOICE / "card.yaml", kept if own in kept else [*kept, own])
+    fitted = fit_fusion({own: trained.logits}, trained.labels, {own: trained.calibration})
+    fusion = Fusion(
+        members={own: ""},
+        weights=fitted.weights,
+        bias=fitted.bias,
+        refits=fitted.refits,
+        real_quantiles=fitted.real_quantiles,
+        operating_points=fitted.operating_points,
+        default_operating_point=DEFAULT_POINT,
+        fitted_on=fitted.fitted_on.replace("photos", "recordings"),
+    )
+    write_voice_verdict(ModelRepository(repository.root), fusion)
 
 
 def _call(card: Path, models: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from training.families import (
     plan_network,
     prepare_clips,
     prepare_photos,
+    prepare_recordings,
     train_network,
 )
 from training.models.registry import Network
@@ -48,11 +49,10 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "output_dir": "./trained_models",
     "seed": 1,
 }
-FAMILIES = (*NETWORKS_OF, "audio")
+FAMILIES = tuple(NETWORKS_OF)
 #: On a CPU a run of at most so many items ends after so many minutes, a larger one in proportion.
 MINUTES, ITEMS = 10.0, 500
-MEDIUM = {"cnn": "image", "autoencoder": "image", "rnn": "video", "hybrid": "video"}
-LATER = "the voice detectors come with a later release: recordings are not trained on yet"
+MEDIUM = {"cnn": "image", "autoencoder": "image", "rnn": "video", "hybrid": "video", "audio": "audio"}
 
 
 class DeepfakeDetectionTrainer:
@@ -138,8 +138,8 @@ class DeepfakeDetectionTrainer:
         for family in self.families():
             own = [row for row in rows if row.medium == MEDIUM.get(family)]
             missing = {0, 1} - {row.label for row in own}
-            if family == "audio" or missing:
-                plans[family] = {"skipped": LATER if family == "audio" else f"the data holds no {_of(family, missing)}"}
+            if missing:
+                plans[family] = {"skipped": f"the data holds no {_of(family, missing)}"}
                 continue
             minutes = limit * SHARES[family] if limit else 0.0
             plans[family] = [
@@ -203,15 +203,16 @@ class DeepfakeDetectionTrainer:
         self, root: Path, rows: Sequence[Row], families: Sequence[str]
     ) -> tuple[dict[str, Prepared], dict[str, str]]:
         """Items of each family that can be trained, and why the others cannot."""
-        makers: dict[str, Callable[..., Prepared]] = {"image": prepare_photos, "video": prepare_clips}
+        makers: dict[str, Callable[..., Prepared]] = {
+            "image": prepare_photos,
+            "video": prepare_clips,
+            "audio": prepare_recordings,
+        }
         ready: dict[str, Prepared | str] = {}
         prepared: dict[str, Prepared] = {}
         skipped: dict[str, str] = {}
         for family in families:
-            medium = MEDIUM.get(family)
-            if medium is None:
-                skipped[family] = LATER
-                continue
+            medium = MEDIUM[family]
             if medium not in ready:
                 try:
                     ready[medium] = makers[medium](
@@ -284,7 +285,7 @@ def _free_cores() -> int:
 
 
 def _of(family: str, missing: set[int]) -> str:
-    words = {"image": "photos", "video": "clips"}[MEDIUM[family]]
+    words = {"image": "photos", "video": "clips", "audio": "recordings"}[MEDIUM[family]]
     return f"{' or '.join(('real', 'fake')[label] for label in sorted(missing))} {words}"
 
 

@@ -20,6 +20,7 @@ import torch
 from cards.record import Calibration, DataSource
 from cards.repository import ModelRepository
 from pipelines.metrics import platt
+from training.audio.quick import VoiceItems, read_recordings, split_recordings, train_recordings
 from training.data.cache import PhotoCache
 from training.data.manifest import Row
 from training.data.tracks import FRAMES, SIDE, TrackCache, build_tracks, load_tracks
@@ -42,9 +43,10 @@ NETWORKS_OF: dict[str, tuple[str, ...]] = {
     "autoencoder": ("denoising_autoencoder", "variational_autoencoder", "anomaly_autoencoder"),
     "rnn": ("sequence_rnn",),
     "hybrid": ("hybrid",),
+    "audio": ("voice_cepstra",),
 }
-#: Share of the time that a network of the family may take, for one network.
-SHARES = {"cnn": 0.42, "autoencoder": 0.08, "rnn": 0.06, "hybrid": 0.28}
+#: Share of the time that a network of the family may take, for one network; the voice head is fitted whole.
+SHARES = {"cnn": 0.42, "autoencoder": 0.08, "rnn": 0.06, "hybrid": 0.28, "audio": 0.0}
 #: Autoencoders learn a target of every pixel, at a rate that a classifier would not stand.
 RATES = {"autoencoder": 10.0}
 LEAST_STEPS = 8
@@ -66,6 +68,7 @@ class Prepared:
     faces: PhotoCache | None = None
     tracks: TrackCache | None = None
     embeddings: npt.NDArray[np.float32] | None = None
+    voices: VoiceItems | None = None
 
     def items(self, entry: Network) -> Items:
         """All items in the form that a network takes."""
@@ -137,6 +140,21 @@ def prepare_clips(
     return Prepared(tracks.rows, *split, tracks=tracks, embeddings=embeddings)
 
 
+def prepare_recordings(
+    root: Path, rows: Sequence[Row], work: Path, share: float, seed: int, told: Told = lambda what, done, total: None
+) -> Prepared:
+    """Recordings in which somebody speaks, split; ``work`` is not used.
+
+    Raises:
+        TooLittleDataError: there are no recordings, or too few of a class with speech.
+    """
+    recordings = [row for row in rows if row.medium == "audio"]
+    if not recordings:
+        raise TooLittleDataError("the data holds no recordings")
+    voices = read_recordings(root, recordings, told)
+    return Prepared(voices.rows, *split_recordings(voices, share, seed), voices=voices)
+
+
 def settings_for(entry: Network, settings: FitSettings, items: int, minutes: float) -> FitSettings:
     """A family's settings from the common ones.
 
@@ -171,6 +189,8 @@ def train_network(entry: Network, prepared: Prepared, settings: FitSettings, run
     A classifier says fake where its logit is above 0. An autoencoder's logit has no such place: it says fake where its
     error, calibrated on the training items (their fakes included, which it was not trained on), passes one half.
     """
+    if prepared.voices is not None:
+        return _train_voice(entry, prepared, settings, run)
     began = time.monotonic()
     chosen = _trained_on(entry, prepared)
     own = settings_for(entry, settings, len(chosen), minutes)
@@ -201,8 +221,30 @@ def train_network(entry: Network, prepared: Prepared, settings: FitSettings, run
     )
 
 
+def _train_voice(entry: Network, prepared: Prepared, settings: FitSettings, run: Path) -> Trained:
+    """The voice network: its head is fitted in one go, so that it has one epoch and no schedule."""
+    voices = prepared.voices
+    assert voices is not None
+    made = train_recordings(voices, prepared.train, prepared.val, run, settings.seed, augment=settings.use_augmentation)
+    labels = voices.labels[prepared.val]
+    measured = measure(made.logits, labels)
+    return Trained(
+        entry=entry,
+        result=FitResult(made.model, measured, 1, 1, 1, made.seconds, "epochs", "32-true", 1),
+        settings=settings,
+        logits=made.logits,
+        labels=labels,
+        measured=measured,
+        calibration=calibrate(made.logits, labels, f"{len(labels)} validation recordings of the user's data"),
+        sources=made.sources,
+        seconds=made.seconds,
+    )
+
+
 def plan_network(entry: Network, rows: Sequence[Row], settings: FitSettings, minutes: float, run: Path) -> Plan:
     """What ``train_network`` would do, timed on stand-ins of the right shape; no photo is read."""
+    if entry.takes == "audio":
+        return _plan_voice(entry, rows)
     labels = np.array([row.label for row in rows], dtype=np.int64)
     held = np.zeros(len(rows), dtype=bool)
     given = np.array([row.split == "val" for row in rows], dtype=bool)
@@ -213,6 +255,25 @@ def plan_network(entry: Network, rows: Sequence[Row], settings: FitSettings, min
     prepared = _stand_in(entry, rows, np.flatnonzero(~held), np.flatnonzero(held))
     own = settings_for(entry, settings, len(_trained_on(entry, prepared)), minutes)
     return plan(entry, data_for(entry, prepared, own), own, run)
+
+
+def _plan_voice(entry: Network, rows: Sequence[Row]) -> Plan:
+    """A head on fixed features: about half a second of work for each recording."""
+    held = sum(row.split == "val" for row in rows) or max(2, round(0.2 * len(rows)))
+    return Plan(
+        network=entry.name,
+        family=entry.family,
+        parameters=sum(each.numel() for each in entry.empty().parameters()),
+        train_items=len(rows) - held,
+        val_items=held,
+        epochs=1,
+        steps_per_epoch=1,
+        batch_size=len(rows) - held,
+        precision="32-true",
+        device="cpu",
+        seconds_per_step=0.5 * len(rows),
+        minutes=0.5 * len(rows) / 60,
+    )
 
 
 def _stand_in(

@@ -29,7 +29,17 @@ from training.models.voice_cepstra import CepstralDeviations
 
 MEASURES = ("snr_db", "bandwidth_hz", "holes", "speech_s", "clipped_share", "music", "noise_db", "level_db")
 CONDITIONS = ("clean", "mp3_64", "opus_16", "telephone", "white_20", "white_10", "babble_20", "babble_10", "random")
-FEWEST = 5
+FAMILIES = (
+    "hifigan",
+    "own_istft",
+    "own_codec",
+    "own_upsampling",
+    "own_source_filter",
+    "lpc",
+    "own_flow",
+    "own_autoregressive",
+)
+"""Whose copies the verdict is fitted on, by turns: the kinds that the networks are trained on."""
 _LOG = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 
@@ -93,8 +103,8 @@ class Listener:
         return whole.numpy(), found.weight, measured
 
 
-def chosen_rows(cache: VoiceCache, each: int = 90, seed: int = 3) -> list[int]:
-    """All real clips of 1.5 s and more, at most ``each`` of a source, and one copy of each by a family drawn for it."""
+def chosen_rows(cache: VoiceCache, each: int = 70, seed: int = 3) -> list[int]:
+    """All real clips of 1.5 s and more, at most ``each`` of a source, and one copy of each, its family by turns."""
     rng = np.random.default_rng(seed)
     sources = cache.column("source")
     long = np.array([row.seconds >= 1.5 for row in cache.rows])
@@ -103,12 +113,10 @@ def chosen_rows(cache: VoiceCache, each: int = 90, seed: int = 3) -> list[int]:
         members = np.flatnonzero((cache.labels == 0) & (sources == source) & long)
         rows += rng.permutation(members)[:each].tolist()
     families = cache.column("family")
-    kinds = np.unique(families[cache.partner >= 0])
     for place, real in enumerate(list(rows)):
-        own = np.flatnonzero(cache.partner == real)
-        wanted = [int(row) for row in own if families[row] == kinds[place % len(kinds)]]
-        if wanted or len(own):
-            rows.append(wanted[0] if wanted else int(rng.choice(own)))
+        own = {str(families[row]): int(row) for row in np.flatnonzero(cache.partner == real)}
+        turn = [FAMILIES[(place + step) % len(FAMILIES)] for step in range(len(FAMILIES))]
+        rows += [own[name] for name in turn if name in own][:1]
     return rows
 
 

@@ -114,8 +114,8 @@ def damaged_windows(
             _LOG.info("draw %d: %d of %d clips, %.0f s", seed, number, total, time.monotonic() - began)
 
 
-def save(path: Path, described: Described, paths: Sequence[str]) -> None:
-    """Write one draw, with the paths that its rows stand for."""
+def save(path: Path, described: Described, paths: Sequence[str], known: Sequence[bool]) -> None:
+    """Write one draw, with the paths that its rows stand for, and which of them were described."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(
         path,
@@ -124,14 +124,17 @@ def save(path: Path, described: Described, paths: Sequence[str]) -> None:
         whole=described.whole.astype(np.float32),
         local=described.local.astype(np.float16),
         paths=np.array(paths),
+        known=np.array(known),
     )
 
 
-def load(path: Path) -> tuple[Described, list[str]]:
-    """Read one draw."""
+def load(path: Path) -> tuple[Described, list[str], set[str]]:
+    """One draw, the paths of its rows, and those that were described."""
     with np.load(path) as held:
         described = Described(held["clip"], held["weight"], held["whole"], held["local"].astype(np.float32))
-        return described, held["paths"].tolist()
+        paths = held["paths"]
+        known = held["known"] if "known" in held.files else np.ones(len(paths), np.bool_)
+        return described, paths.tolist(), set(paths[known].tolist())
 
 
 def front_mark() -> str:
@@ -162,8 +165,8 @@ def speech_of_cache(cache: VoiceCache) -> list[Floats]:
     return [known[cache.rows[int(place)].path] for place in source]
 
 
-def draws_of(cache: VoiceCache, speech: Sequence[Floats], count: int) -> list[Described]:
-    """The clean draw and ``count`` damaged ones; what an earlier call left out is added."""
+def draws_of(cache: VoiceCache, speech: Sequence[Floats], count: int, wanted: npt.NDArray[np.bool_]) -> list[Described]:
+    """The clean draw and ``count`` damaged ones of the wanted clips; what an earlier call left out is added."""
     front = CepstralDeviations().eval()
     voices = [cache.samples(int(row)) for row in np.flatnonzero(cache.labels == 0)[::9]]
 
@@ -176,18 +179,18 @@ def draws_of(cache: VoiceCache, speech: Sequence[Floats], count: int) -> list[De
         rows = {each.path: number for number, each in enumerate(cache.rows)}
         parts, done = [], set[str]()
         if file.is_file():
-            held, paths = load(file)
+            held, paths, done = load(file)
             place = np.array([rows.get(path, -1) for path in paths])
             known = place[held.clip] >= 0
             parts.append(Described(place[held.clip][known], held.weight[known], held.whole[known], held.local[known]))
-            done = set(paths)
-        missing = [number for number, each in enumerate(cache.rows) if each.path not in done]
+        missing = [number for number, each in enumerate(cache.rows) if wanted[number] and each.path not in done]
         if missing:
             cut = damaged_windows(cache, speech, damage if draw else None, draw, missing)
             parts.append(describe(cut, front, draw))
             whole = Described.join(parts)
             order = np.argsort(whole.clip, kind="stable")
             parts = [Described(whole.clip[order], whole.weight[order], whole.whole[order], whole.local[order])]
-            save(file, parts[0], [each.path for each in cache.rows])
+            known = [each.path in done or bool(wanted[number]) for number, each in enumerate(cache.rows)]
+            save(file, parts[0], [each.path for each in cache.rows], known)
         result.append(parts[0])
     return result

@@ -29,6 +29,10 @@ from training.audio.heads import Head, HeadSettings, examples, fit_head
 from training.models.voice_cepstra import VoiceCepstra
 
 _LOG = logging.getLogger(__name__)
+AGAINST = ("world", "griffin_lim")
+"""Families that are not trained on. Their deviations lie on the other side of real speech than those of neural
+vocoders (a head fitted on them scores these *below* the reals), so that one linear head cannot hold both: with them the
+mean AUC over left-out neural families falls from 0.91 to 0.82."""
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
@@ -74,7 +78,7 @@ def sources_in(cache: VoiceCache, chosen: Mask) -> tuple[DataSource, ...]:
     )
 
 
-def trainable(cache: VoiceCache, settings: HeadSettings, without: Sequence[str] = ()) -> Mask:
+def trainable(cache: VoiceCache, settings: HeadSettings, without: Sequence[str] = AGAINST) -> Mask:
     """Reals and their copies; speech without a real partner where it has a weight."""
     paired = (cache.labels == 0) | (cache.partner >= 0) | (settings.unpaired > 0)
     return np.asarray(paired & ~np.isin(cache.column("family"), without))
@@ -127,11 +131,12 @@ def train_cepstra(cache: VoiceCache, draws: list[Described], settings: HeadSetti
     for family, values in sorted(by_family.items()):
         _LOG.info("  %-20s %s", family, " ".join(f"{value:.3f}" for value in values))
     paired = {row.family for row in cache.rows if row.paired}
+    paired -= set(AGAINST)
     means = {
         f"draw_{place}": float(np.nanmean([values[place] for family, values in by_family.items() if family in paired]))
         for place in range(len(draws))
     }
-    _LOG.info("mean over paired families: %s", {name: round(value, 4) for name, value in means.items()})
+    _LOG.info("mean over the families that train: %s", {name: round(value, 4) for name, value in means.items()})
     told = {**asdict(settings), "draws": len(draws) - 1, "front": front_mark(), "seconds": time.monotonic() - began}
     torch.save(
         {
@@ -158,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     cache = load_voice_cache(options.cache)
-    draws = draws_of(cache, speech_of_cache(cache), options.draws)
+    draws = draws_of(cache, speech_of_cache(cache), options.draws, trainable(cache, HeadSettings()))
     run = options.run or Path(".cache/runs") / options.network
     train_cepstra(cache, draws, replace(HeadSettings(), penalty=options.penalty), run)
     return 0
