@@ -78,3 +78,12 @@ def test_the_shipped_files_are_what_the_converter_makes() -> None:
     assert hashlib.sha256(weights).hexdigest() == ModelRepository().record("voice_activity").weights_sha256
     assert model.SerializeToString(deterministic=True) == (folder / "model.onnx").read_bytes()
     ModelRepository().verify("voice_activity")
+
+
+def test_it_becomes_an_engine() -> None:
+    pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT-RTX builds engines without a GPU")
+    from export.tensorrt_build import build_engine, find_tensorrt
+
+    card = ModelRepository().card("voice_activity")
+    content = (ModelRepository().folder("voice_activity") / "model.onnx").read_bytes()
+    assert len(build_engine(find_tensorrt(), content, card.engine_shapes)) > 1_000_000
