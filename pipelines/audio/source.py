@@ -374,8 +374,9 @@ _OPTIONS = {
     # Pictures of a video are never decoded, not even to look at them.
     "codec_whitelist": ",".join(_all_decoders()),
 }
-_NO_LOOK_INSIDE = {"probesize": "65536"}
-"""FFmpeg searches megabytes of 16-bit WAV for DTS and Dolby inside, which takes longer than decoding it."""
+_NO_LOOK_INSIDE = {"probesize": "4096"}
+"""FFmpeg searches megabytes of 16-bit WAV for DTS and Dolby inside, which takes longer than decoding it: 3.5 ms each
+time that 64 kB are looked through, 0.2 ms for these."""
 
 
 def _choose(container: InputContainer, kind: Container, notes: list[str]) -> AudioStream:
