@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import fft
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from pipelines.audio.source import RATE, Samples
@@ -29,7 +30,7 @@ def decibels(power: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def cell_spectra(cells: Samples) -> Floats:
     """Power spectrum of each cell, float32 [cells, 512] to [cells, 257]."""
-    spectrum = np.fft.rfft(cells * _WINDOW, axis=1)
+    spectrum = fft.rfft(cells * _WINDOW, axis=1)  # NumPy's would go through float64
     return np.asarray((np.square(spectrum.real) + np.square(spectrum.imag)) * _SCALE, dtype=np.float32)
 
 
@@ -69,7 +70,7 @@ class Noise:
 
     def quantile_db(self, share: float) -> float:
         """The level that this share of the cells does not reach."""
-        return self._quantile(self._cells, share)
+        return float(self._quantiles(self._cells[None], share)[0])
 
     def share_below(self, level: float) -> float:
         """Share of the cells under a level in dBFS."""
@@ -78,7 +79,7 @@ class Noise:
 
     def noise_db(self) -> float:
         """Level of the noise."""
-        floors = np.array([self._quantile(band, self.QUANTILE) for band in self._bands])
+        floors = self._quantiles(self._bands, self.QUANTILE)
         return float(decibels((10 ** (floors / 10)).sum())) + self.BELOW_MEAN_DB
 
     def ratio_db(self) -> float:
@@ -90,14 +91,15 @@ class Noise:
         places = np.floor((levels - self.LOWEST) / self.STEP).astype(np.int64)
         return np.asarray(np.clip(places, 0, self._LEVELS - 1))
 
-    def _quantile(self, counts: npt.NDArray[np.int64], share: float) -> float:
-        total = int(counts.sum())
-        if not total:
-            return self.LOWEST
-        summed = np.cumsum(counts)
-        place = int(np.searchsorted(summed, share * total, side="left"))
-        inside = (share * total - (summed[place] - counts[place])) / counts[place] if counts[place] else 0.0
-        return self.LOWEST + self.STEP * (place + float(np.clip(inside, 0, 1)))
+    def _quantiles(self, counts: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.float64]:
+        """The level that a share of the cells does not reach, of each row of counts [n, levels]."""
+        summed = np.cumsum(counts, axis=1)
+        wanted = share * summed[:, -1]
+        places = np.minimum((summed < wanted[:, None]).sum(axis=1), counts.shape[1] - 1)
+        rows = np.arange(len(counts))
+        held = counts[rows, places]
+        inside = np.clip((wanted - (summed[rows, places] - held)) / np.maximum(held, 1), 0, 1)
+        return np.asarray(np.where(summed[:, -1] > 0, self.LOWEST + self.STEP * (places + inside), self.LOWEST))
 
 
 class Spectrum:
@@ -220,7 +222,7 @@ class Tones:
         self._waiting = self._waiting[count * self.HOP :].copy()
 
     def _take(self, frames: Floats) -> None:
-        spectrum = np.fft.rfft(frames, axis=1)[:, self.LOW - 10 : self.HIGH + 10]
+        spectrum = fft.rfft(frames, axis=1)[:, self.LOW - 10 : self.HIGH + 10]
         level = np.asarray(decibels(np.square(spectrum.real) + np.square(spectrum.imag)), dtype=np.float32)
         around = uniform_filter1d(level, 41, axis=1, mode="nearest")
         peak = (level >= maximum_filter1d(level, 5, axis=1)) & (level > around + self.OVER_DB)
