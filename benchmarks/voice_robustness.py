@@ -2,7 +2,8 @@
 
 Each PATH holds labelled recordings as ``deepscan evaluate`` reads them (``<group>/real``, ``<group>/fake``); with
 ``--reals`` come folders of real recordings alone. Everything runs in process, with the shipped models; the answer goes
-to ``benchmarks/results/voice_robustness.json``.
+to ``benchmarks/results/voice_robustness.json``. With ``--run`` the training clips stand beside them, each scored by the
+head of the fold that left it out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.voice_folds import GROUP, fold_rows
 from cards.repository import ModelRepository
 from deepscan.inputs import medium_of
 from deepscan.labelled import read_items
@@ -57,11 +59,12 @@ def checks(rows: Sequence[SoundRow]) -> list[dict[str, Any]]:
     def check(row: SoundRow, kind: str, name: str, limit: float, measured: float | None, met: bool) -> None:
         shown = None if measured is None else round(measured, 4)
         told.append(
-            {"condition": row.condition, "kind": kind, "name": name, "limit": limit, "measured": shown, "met": met}
+            {"condition": row.condition, "group": row.group, "kind": kind, "name": name}
+            | {"limit": limit, "measured": shown, "met": met}
         )
 
     for row in rows:
-        if row.group != ALL:
+        if row.group not in (ALL, GROUP):
             continue
         flagged, conclusive, area = row.flagged.value, row.conclusive.value, row.auc.value
         if row.condition != "none" and flagged is not None and conclusive is not None:
@@ -74,9 +77,9 @@ def checks(rows: Sequence[SoundRow]) -> list[dict[str, Any]]:
     return told
 
 
-def result(swept: dict[str, list[Heard]], repository: ModelRepository, rounds: int = 1000) -> dict[str, Any]:
-    """The content of the result file."""
-    rows = sound_rows(swept, rounds)
+def result(swept: dict[str, list[Heard]], more: Sequence[SoundRow] = (), rounds: int = 1000) -> dict[str, Any]:
+    """The content of the result file; ``more`` are rows that were measured elsewhere."""
+    rows = [*sound_rows(swept, rounds), *more]
     verdicts = [each.verdict for heard in swept.values() for each in heard if each.verdict is not None]
     models = sorted({(m.name, m.version, m.record) for verdict in verdicts for m in verdict.models})
     return {
@@ -102,9 +105,9 @@ def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     for name in ("condition", "reals flagged", "reals conclusive", "fakes found", "AUC", "unscored"):
         table.add_column(name, justify="left" if name == "condition" else "right")
     for row in rows:
-        if row["group"] == ALL:
+        if row["group"] in (ALL, GROUP):
             table.add_row(
-                row["condition"],
+                row["condition"] + ("" if row["group"] == ALL else f" ({GROUP})"),
                 *(_percent(row[name]) for name in ("flagged", "conclusive", "found")),
                 _interval(row["auc"]),
                 str(row["unscored"]),
@@ -127,6 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.voice_robustness", description=__doc__)
     parser.add_argument("paths", nargs="*", type=Path, help="labelled recordings")
     parser.add_argument("--reals", nargs="*", type=Path, default=[], help="folders of real recordings")
+    parser.add_argument("--run", type=Path, help="run of voice_cepstra with folds.npz")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/voice"), help="of training speech, for --run")
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=TARGET)
@@ -137,17 +142,20 @@ def main(arguments: list[str] | None = None) -> int:
         if not items:
             parser.error("there are no recordings")
         repository = ModelRepository(options.models)
+        more = [] if options.run is None else fold_rows(options.run, options.cache, repository)
         swept = sweep_sounds(LocalVoiceJudge(repository), items, workers=options.workers)
-    except DeepScanError as error:
-        console.print(f"{error.message}\n{error.remedy}", style="red", markup=False, highlight=False)
+    except (DeepScanError, FileNotFoundError) as error:
+        told = f"{error.message}\n{error.remedy}" if isinstance(error, DeepScanError) else str(error)
+        console.print(told, style="red", markup=False, highlight=False)
         return 2
-    content = result(swept, repository)
+    content = result(swept, more)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     show(console, content["rows"])
     missed = [check for check in content["checks"] if check["kind"] == "must" and not check["met"]]
     for check in missed:
-        console.print(f"missed: {check['condition']} {check['name']} {check['measured']} (limit {check['limit']})")
+        where = f"{check['condition']} ({check['group']})"
+        console.print(f"missed: {where} {check['name']} {check['measured']} (limit {check['limit']})", highlight=False)
     return int(bool(missed))
 
 

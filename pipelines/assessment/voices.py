@@ -156,14 +156,15 @@ def sound_row(condition: str, group: str, heard: Sequence[Heard], rounds: int = 
         conclusive=wilson(sum(_says(verdict, Label.FAKE, Label.REAL) for verdict in reals), len(reals)),
         found=wilson(sum(_says(verdict, Label.FAKE) for verdict in fakes), len(fakes)),
         fakes_conclusive=wilson(sum(_says(verdict, Label.FAKE, Label.REAL) for verdict in fakes), len(fakes)),
-        auc=_measured(auc, scores, truth, rounds),
-        eer=_measured(eer, scores, truth, rounds),
+        auc=measured(auc, scores, truth, rounds),
+        eer=measured(eer, scores, truth, rounds),
     )
 
 
-def _measured(
+def measured(
     measure: Callable[..., float], scores: NDArray[np.float64], truth: NDArray[np.int64], rounds: int
 ) -> Measured:
+    """A measure of both classes with its interval; empty where one is missing."""
     if len(np.unique(truth)) < 2:
         return Measured()
     low, high = bootstrap_interval(measure, scores, truth, rounds=rounds)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from benchmarks.voice_robustness import checks, recordings, result
-from cards import ModelRepository
 from deepscan_client import InputError, MediaError, Medium, make_verdict
 from deepscan_client.verdict import Verdict
 from pipelines.assessment.local import Labelled
@@ -126,7 +125,7 @@ def test_rows_count_flagged_and_conclusive_reals() -> None:
 
 
 def test_the_result_file_says_models_rows_and_checks(items: list[Labelled], tmp_path: Path) -> None:
-    content: dict[str, Any] = result(sweep_sounds(judge(), items), ModelRepository(), rounds=20)
+    content: dict[str, Any] = result(sweep_sounds(judge(), items), rounds=20)
     assert {row["condition"] for row in content["rows"]} == {condition.name for condition in CONDITIONS}
     assert content["thresholds"] == [0.5]
     assert len(content["checks"]) == 7 + 5 + 2 * 4  # flagged, conclusive but at 10 dB, must and aim of four AUC

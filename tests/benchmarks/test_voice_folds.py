@@ -1,0 +1,85 @@
+"""Rows of out-of-fold scores, on scores whose verdict is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.voice_folds import GROUP, MEMBER, NAMES, fold_rows, scored_rows
+from benchmarks.voice_robustness import checks
+from cards import ModelRepository
+from cards.record import Calibration, Conditions, Covariate, Fusion, OperatingPoint
+from deepscan_client import InstallationError
+from pipelines.assessment.sound_damage import CONDITIONS as SOUNDS
+from training.audio.calibrate import Scored
+from training.audio.conditions import CONDITIONS, MEASURES
+
+CALIBRATION = Calibration(slope=2.0, intercept=0.0, fitted_on="arithmetic", items=4)
+
+
+def fusion(conditions: Conditions | None = None, band: float = 0.0) -> Fusion:
+    point = OperatingPoint(target_fpr=0.05, threshold=0.7, fpr=0.05, tpr=0.9)
+    return Fusion(
+        members={MEMBER: "0" * 64},
+        weights={MEMBER: 0.5},
+        refits=((1.0, 0.0),),
+        real_quantiles=(0.0, 1.0),
+        operating_points={"fpr_5": point},
+        default_operating_point="fpr_5",
+        conditions=conditions,
+        abstain_below=band,
+        fitted_on="arithmetic",
+    )
+
+
+def scored(snr: float = 30.0) -> Scored:
+    """Two reals and two fakes, clean and under white noise at 20 dB; one real is on the wrong side."""
+    logit = np.array([-2.0, 1.5, 2.0, -1.0] * 2)
+    quality = np.zeros((8, len(MEASURES)))
+    quality[:, MEASURES.index("snr_db")] = [40.0] * 4 + [snr] * 4
+    places = [CONDITIONS.index("clean")] * 4 + [CONDITIONS.index("white_20")] * 4
+    label = np.array([0, 0, 1, 1] * 2)
+    return Scored(logit, label, np.array(["a"] * 8), np.array(places), quality, np.arange(8))
+
+
+def test_the_shipped_threshold_is_laid_on_scores_of_the_folds() -> None:
+    clean, noisy = scored_rows(scored(), CALIBRATION, fusion(), rounds=20)
+    assert (clean.condition, noisy.condition, clean.group) == ("none", "white 20 dB", GROUP)
+    for row in (clean, noisy):
+        assert (row.real, row.fake, row.flagged.value, row.conclusive.value, row.found.value) == (2, 2, 0.5, 1.0, 0.5)
+        assert row.auc.value == 0.75
+    assert {check["group"] for check in checks([clean, noisy])} == {GROUP}
+
+
+def test_what_noise_drowns_is_not_concluded() -> None:
+    covariate = Covariate(
+        name="snr_db", low=0.0, high=45.0, centre=40.0, scale=10.0, slope=0.5, intercept=0.0, reason="noisy"
+    )
+    conditions = Conditions(covariates=(covariate,), least_slope=0.1, abstain_below_slope=0.3, fitted_on="arithmetic")
+    clean, noisy = scored_rows(scored(snr=20.0), CALIBRATION, fusion(conditions), rounds=20)
+    assert clean.conclusive.value == 1.0
+    assert (noisy.conclusive.value, noisy.flagged.value, noisy.found.value) == (0.0, 0.0, 0.0)
+
+
+def test_a_band_around_the_threshold_is_not_concluded() -> None:
+    clean, _ = scored_rows(scored(), CALIBRATION, fusion(band=0.15), rounds=20)
+    assert (clean.conclusive.value, clean.flagged.value) == (0.5, 0.0)
+
+
+def test_the_conditions_are_those_of_the_report() -> None:
+    assert set(NAMES) <= set(CONDITIONS)
+    assert set(NAMES.values()) == {each.name for each in SOUNDS}
+
+
+def test_another_fusion_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Record:
+        fusion = None
+        calibration = None
+
+    monkeypatch.setattr(ModelRepository, "record", lambda self, name: Record())
+    repository: Any = ModelRepository()
+    with pytest.raises(InstallationError, match="alone"):
+        fold_rows(tmp_path, tmp_path, repository)
