@@ -1,8 +1,9 @@
 """Finds the verdict's timeline the seconds that were replaced? ``python -m benchmarks.voice_partial``.
 
 One or two seconds of real clips are replaced by a copy synthesis of the same words (``training.audio.splice``), matched
-in level and channel, by a family of vocoders that the measured models must not have heard: give the repository of the
-fold that leaves it out with ``--models``. What the records say they were trained on is compared with that. Frames are
+in level and channel, by a family of vocoders that the measured models must not have heard: with ``--run`` the fold that
+leaves it out is fitted anew, and its speakers are new to it too. What the records say they were trained on is compared
+with that. Frames are
 cells of 32 ms inside the timeline; their score is the timeline's probability. ``results/voice_partial.json`` gets the
 AUC over all frames and the mean of the clips' own, with intervals over clips, and what the suspicious seconds hit.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks.voice_fold_model import fold_repository, held_cache
 from cards.repository import ModelRepository
-from deepscan_client.errors import InputError
+from deepscan_client.errors import DeepScanError, InputError
 from deepscan_client.verdict import Verdict
 from pipelines.assessment.curves import wilson
 from pipelines.assessment.sound_damage import write_sound
@@ -135,32 +138,38 @@ def heard_in_training(repository: ModelRepository, generators: set[str]) -> list
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write. Exit status 1 where the must is missed, 2 where nothing could be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.voice_partial", description=__doc__)
-    parser.add_argument("--models", type=Path, help="model repository (of the fold that leaves the family out)")
+    parser.add_argument("--run", type=Path, help="of voice_cepstra: measure its fold that leaves the family out")
+    parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--cache", type=Path, default=CACHE, help="what python -m training.audio.prepare wrote")
     parser.add_argument("--family", help="of vocoders (default: the one that training/voice_folds.json measures with)")
     parser.add_argument("--clips", type=int, default=150)
     parser.add_argument("--out", type=Path, default=TARGET)
     options = parser.parse_args(arguments)
     console = Console()
-    try:
-        family = options.family or measuring_family(read_voice_folds())
-        cache = load_voice_cache(options.cache)
-        clips = spliced_clips(cache, family, options.clips)
-    except (FileNotFoundError, ValueError) as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return 2
     repository = ModelRepository(options.models)
-    judge = LocalVoiceJudge(repository)
-    found = [each for each in (find(judge, made, cache.samples(row)) for row, made in clips) if each is not None]
+    with tempfile.TemporaryDirectory(prefix="partial-") as folder:
+        try:
+            family = options.family or measuring_family(read_voice_folds())
+            cache = load_voice_cache(options.cache)
+            if options.run is not None:
+                repository = fold_repository(options.run, cache, Path(folder) / "models", repository)
+                cache = held_cache(cache)
+            clips = spliced_clips(cache, family, options.clips)
+        except (FileNotFoundError, ValueError, DeepScanError) as error:
+            console.print(str(error), style="red", markup=False, highlight=False)
+            return 2
+        judge = LocalVoiceJudge(repository)
+        found = [each for each in (find(judge, made, cache.samples(row)) for row, made in clips) if each is not None]
+        generators = {row.generator for row in cache.rows if row.family == family}
+        heard = heard_in_training(repository, generators | {family})
     if not found:
         console.print(f"no clip of the family {family} could be judged", style="red", markup=False)
         return 2
-    generators = {row.generator for row in cache.rows if row.family == family}
     content = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "family": family,
         "generators": sorted(generators),
-        "heard_in_training_by": heard_in_training(repository, generators | {family}),
+        "heard_in_training_by": heard,
         "must": {"frame_auc": MUST},
         **summary(found),
     }
