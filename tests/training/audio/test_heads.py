@@ -1,0 +1,100 @@
+"""Heads on fixed features: pairs teach what speakers hide; masses; conditions that are found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.metrics import auc
+from training.audio.cache import VoiceCache, cache_of
+from training.audio.calibrate import Scored, bent, fit_conditions, mass_of
+from training.audio.conditions import MEASURES
+from training.audio.features import Described
+from training.audio.heads import HeadSettings, clip_mass, examples, fit_head
+from training.audio.manifest import VoiceRow
+from training.audio.train import clip_logits, network_of
+
+
+def world(reals: int = 40, seed: int = 1) -> tuple[VoiceCache, Described]:
+    """Reals of two sources with two copies each; one feature holds the cue, larger ones the speaker."""
+    rng = np.random.default_rng(seed)
+    rows, whole = [], []
+    for number in range(reals):
+        speaker = rng.normal(0, 3, 12)
+        for family in ("", "a", "b"):
+            path = f"real/{number}" if not family else f"copies/{family}/{number}"
+            rows.append(
+                VoiceRow(
+                    path=path,
+                    label=int(bool(family)),
+                    source="many" if number % 4 else "few",
+                    generator=family,
+                    speaker=str(number),
+                    pair=f"real/{number}",
+                    licence="own",
+                    commercial="yes",
+                    fold=number % 6,
+                    family=family,
+                    paired=int(bool(family)),
+                )
+            )
+            cue = np.zeros(12)
+            cue[3] = 1.0 if family else 0.0
+            whole.append(speaker + cue + rng.normal(0, 0.1, 12))
+    x = np.array(whole, np.float32)
+    clips = np.arange(len(rows), dtype=np.int64)
+    return cache_of(Path(), rows), Described(clips, np.ones(len(rows), np.float32), x, np.repeat(x[:, None], 2, 1))
+
+
+def test_copies_weigh_as_much_as_their_reals() -> None:
+    cache, _ = world()
+    mass = clip_mass(cache, np.ones(len(cache), np.bool_), 0.0)
+    for label in (0, 1):
+        assert mass[cache.labels == label].sum() == pytest.approx(1.0, rel=1e-5)
+    few = np.array([row.source == "few" for row in cache.rows])
+    assert mass[few & (cache.labels == 0)].max() > mass[~few & (cache.labels == 0)].max()
+
+
+def test_pairs_find_a_cue_that_is_smaller_than_what_speakers_differ_by() -> None:
+    cache, described = world()
+    settings = HeadSettings(penalty=1e-3, ranking=2.0)
+    head = fit_head(examples(cache, [described], np.ones(len(cache), np.bool_), settings), settings)
+    logits = clip_logits(described, head(described.whole), len(cache))
+    above = [logits[row] > logits[cache.partner[row]] for row in np.flatnonzero(cache.partner >= 0)]
+    assert np.mean(above) > 0.95
+
+
+def test_stretches_train_a_head_of_their_own_and_both_go_into_the_network() -> None:
+    rng = np.random.default_rng(2)
+    cache, described = world()
+    wide = rng.normal(0, 1, (len(cache), 540)).astype(np.float32)
+    wide[:, 7] += 3.0 * cache.labels
+    described = Described(described.clip, described.weight, wide, np.repeat(wide[:, None], 3, 1))
+    settings = HeadSettings(penalty=1e-2)
+    everything = np.ones(len(cache), np.bool_)
+    local = examples(cache, [described], everything, settings, local=True)
+    assert len(local.y) == 3 * len(cache)
+    assert len(local.pairs) == 3 * int((cache.partner >= 0).sum())
+    whole_head = fit_head(examples(cache, [described], everything, settings), settings)
+    model = network_of(whole_head, fit_head(local, settings))
+    assert model.head.weight.shape == (1, 540)
+    assert auc(whole_head(wide), cache.labels) > 0.95
+
+
+def test_conditions_find_that_noise_hides_the_cue() -> None:
+    rng = np.random.default_rng(3)
+    count = 4000
+    label = rng.integers(0, 2, count)
+    snr = rng.uniform(0, 45, count)
+    logit = (2 * label - 1) * 2.0 * snr / 45 + rng.normal(0, 1, count)
+    quality = np.zeros((count, len(MEASURES)))
+    quality[:, MEASURES.index("snr_db")] = snr
+    quality[:, MEASURES.index("bandwidth_hz")] = 8000
+    scored = Scored(logit, label, np.where(label == 1, "a", "b"), np.zeros(count, np.int64), quality, np.arange(count))
+    base, bias, conditions = fit_conditions(logit, scored, mass_of(scored))
+    told, factor = bent(base * logit + bias, scored, conditions)
+    assert factor[snr > 40].mean() > 2 * factor[snr < 5].mean()
+    quiet = np.abs(told[snr < 5]).mean()
+    assert quiet < 0.5 * np.abs(told[snr > 40]).mean()
