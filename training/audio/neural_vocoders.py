@@ -277,10 +277,10 @@ class CodecVocoder(CopyModel):
 
 
 class BlockwiseVocoder(CopyModel):
-    """A recurrent network that writes 5 ms after 5 ms, hearing what it wrote (autoregressive kind)."""
+    """A recurrent network that writes 10 ms after 10 ms, hearing what it wrote (autoregressive kind)."""
 
-    block, past, width = 80, 320, 320
-    piece, batch = 6_400, 24
+    block, past, width = 160, 480, 320
+    piece, batch = 6_400, 16
 
     def __init__(self) -> None:
         super().__init__()
