@@ -24,13 +24,16 @@ from training.data.cache import load_cache
 from training.data.pairs import Reconstructions
 from training.data.sources import PAIRS, WATCHED
 from training.data.splits import read_folds
-from training.fusion import DEFAULT_POINT, REFITS, operating_points
+from training.fusion import REFITS, operating_points
 from training.memory import keep_memory
 from training.report import Fit, settings_of
 from training.scores import Floats, Ints, Scores, out_of_fold
 from training.train import Settings, train_run
 
 DRAWS = 20_000
+SHIPPED_POINT = "fpr_3"
+"""Reals of sources that are new to a verdict are flagged more often than held-out ones of known sources: the worst of
+those with twenty photos or more has 12 % at the 5 % point. So the shipped threshold aims at 3 %."""
 RARE = 0.05
 """Pseudo-fakes with no more than this share of a run's pairs are not its manner."""
 FOLD_SIZE = 128
@@ -130,7 +133,7 @@ def fit(scores: Scores, seed: int = 4) -> Fit:
         refits=tuple(refits),
         real_quantiles=tuple(np.quantile(chosen[truth == 0], np.linspace(0, 1, QUANTILES)).tolist()),
         operating_points=operating_points(probabilities, truth),
-        default_operating_point=DEFAULT_POINT,
+        default_operating_point=SHIPPED_POINT,
         fitted_on=scores.fitted_on,
         shift=scores.shift,
         by_kind=kinds,

@@ -1,9 +1,10 @@
 """Fuse calibrated networks into the image verdict: ``python -m training.fuse OUT.json frame_cnn=RUN detail_cnn=RUN``.
 
 Every run must have its ``calibration.json``. Members are weighed by logistic regression on held-out photos that none of
-them was trained on (``training.models.ensemble``), and one stays only where leaving it out lowers the mean AUC over
-the held-out kinds by more than 0.005; both differences are printed with a paired bootstrap interval. Thresholds, refits
-and the table of real scores are then those of the fused log-odds.
+them was trained on (``training.models.ensemble``), or their odds are added (``--rule any``). One stays only where
+leaving it out lowers the mean AUC over the held-out kinds, each fake against the reals that look most like it, by more
+than 0.005; both differences are printed with a paired bootstrap interval. Thresholds, refits and the table of real
+scores are then those of the fused log-odds.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import numpy as np
 import torch
 
 from pipelines.fusion import combine
-from pipelines.metrics import auc
 from training.calibrate import DRAWS, balanced_draw, fit
 from training.data.cache import load_cache
 from training.data.pairs import Reconstructions
+from training.data.style import FILE
 from training.memory import keep_memory
 from training.models.ensemble import Ensemble, fit_ensemble
 from training.report import Fit, FusedFit, settings_of
@@ -34,6 +35,8 @@ GAIN = 0.005
 PENALTY = DRAWS / 4
 """How strongly the weights are drawn to the plain mean. The draws repeat some thousand photos, so one of a few items'
 worth would count for nothing; on held-out photos the mean AUC over kinds is 0.813 without and 0.820 with it."""
+SHARPNESS = 2.0
+"""How close to a maximum ``any`` is. On held-out photos the mean AUC is 0.824 with 1 and 0.830 with 2 and 4."""
 RESAMPLES = 200
 Rule = Literal["sum", "any"]
 _LOG = logging.getLogger(__name__)
@@ -49,16 +52,21 @@ class Gain:
     high: float
 
 
-def mean_kind_auc(values: Floats, labels: Ints, kinds: Sequence[Ints], reals: Ints) -> float:
-    """Mean over the kinds of fakes of the AUC against all reals; ``kinds`` and ``reals`` are positions."""
-    rows = [auc(values[np.append(kind, reals)], labels[np.append(kind, reals)]) for kind in kinds]
-    return float(np.mean(rows))
+def mean_kind_auc(values: Floats, kinds: Sequence[Ints], peers: Ints) -> float:
+    """Mean over the kinds of fakes of how often one is ranked above the reals that it is compared with.
+
+    Args:
+        values: [n]; kinds: positions of the fakes of each kind; peers: [n, k] positions of reals (``Scores.peers``).
+    """
+    rivals = values[peers]
+    wins = (values[:, None] > rivals).mean(axis=1) + 0.5 * (values[:, None] == rivals).mean(axis=1)
+    return float(np.mean([wins[kind].mean() for kind in kinds]))
 
 
 def member_weights(log_odds: Floats, labels: Ints, names: tuple[str, ...], rule: Rule) -> tuple[Floats, float]:
-    """Weights and bias of the members: fitted for ``sum``; for ``any`` each counts as its calibration says."""
+    """Weights and bias of the members: fitted for ``sum``; for ``any`` all are :data:`SHARPNESS`."""
     if rule == "any":
-        return np.ones(len(names)), 0.0
+        return np.full(len(names), SHARPNESS), 0.0
     fitted: Ensemble = fit_ensemble(log_odds, labels, names, PENALTY)
     return fitted.weights, fitted.bias
 
@@ -78,20 +86,16 @@ def gains(log_odds: Floats, scores: Scores, names: tuple[str, ...], rule: Rule =
     kinds = [np.flatnonzero(fake & (scores.sources == name)) for name in np.unique(scores.sources[fake])]
     kinds = [kind for kind in kinds if len(kind) >= 5]
     reals = np.flatnonzero(scores.labels == 0)
+    peers = np.broadcast_to(reals, (len(fake), len(reals))) if scores.peers is None else scores.peers
+    _LOG.info("%s: mean AUC %.4f", " + ".join(names), mean_kind_auc(everyone, kinds, peers))
     result = []
     for place, name in enumerate(names):
         without = ensemble([other for other in range(len(names)) if other != place])
         differences = []
         for _ in range(RESAMPLES):
             some = [rng.choice(kind, len(kind)) for kind in kinds]
-            chosen = rng.choice(reals, len(reals))
-            differences.append(
-                mean_kind_auc(everyone, scores.labels, some, chosen)
-                - mean_kind_auc(without, scores.labels, some, chosen)
-            )
-        value = mean_kind_auc(everyone, scores.labels, kinds, reals) - mean_kind_auc(
-            without, scores.labels, kinds, reals
-        )
+            differences.append(mean_kind_auc(everyone, some, peers) - mean_kind_auc(without, some, peers))
+        value = mean_kind_auc(everyone, kinds, peers) - mean_kind_auc(without, kinds, peers)
         low, high = np.percentile(differences, [2.5, 97.5])
         result.append(Gain(name, value, float(low), float(high)))
     return result
@@ -155,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     keep_memory()
     photos = load_cache(options.cache / "photos")
     rebuilt = Reconstructions(options.cache / "recon")
+    styles = np.load(options.cache / "photos" / FILE)
     members = {}
     for member in options.members:
         name, _, folder = member.partition("=")
@@ -162,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
         calibration = Fit.read(run / "calibration.json")
         if calibration is None:
             parser.error(f"{run} has no calibration.json: python -m training.calibrate {run}")
-        members[name] = (out_of_fold(run, photos, settings_of(run / "last.pt")[0], None, rebuilt), calibration)
+        members[name] = (out_of_fold(run, photos, settings_of(run / "last.pt")[0], None, rebuilt, styles), calibration)
     result = fuse_members(members, options.rule)
     options.out.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _LOG.info("weights %s, bias %.3f", result.weights, result.bias)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cards.record import Calibration, OperatingPoint
 from pipelines.metrics import ece, platt, resamples, threshold_at_fpr
 
-TARGETS = {"fpr_1": 0.01, "fpr_5": 0.05, "fpr_10": 0.10}
+TARGETS = {"fpr_1": 0.01, "fpr_3": 0.03, "fpr_5": 0.05, "fpr_10": 0.10}
 DEFAULT_POINT = "fpr_5"
 REFITS, QUANTILES = 100, 101
 #: Weight of the penalty that draws the members' weights towards their mean: one item's worth.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pipelines.image.align import align_faces
 from pipelines.metrics import auc
 from training.data.cache import PhotoCache
 from training.data.pairs import Reconstructions
-from training.data.sources import WATCHED
+from training.data.sources import PAIRS, WATCHED
 from training.data.splits import read_folds
 from training.models.registry import read_checkpoint
 from training.pseudofakes import cross_blended, self_blended
@@ -23,6 +24,8 @@ from training.train import Settings, barred_photos, crops_of, held_out_photos, l
 
 PSEUDO = 60
 """Pseudo-fakes of each kind among the held-out items."""
+PEERS, FEWEST_PEERS = 12, 12
+"""Reals that a fake is compared with, and how many of its own pipeline there must be."""
 _LOG = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
@@ -38,6 +41,8 @@ class Scores:
     sources: npt.NDArray[np.str_]
     fitted_on: str
     shift: float | None
+    peers: Ints | None = None
+    """[n, k] positions of the reals that a fake is compared with (:func:`peers_of`); -1 in the rows of reals."""
 
 
 def averaged(checkpoint: Path) -> nn.Module:
@@ -50,19 +55,42 @@ def to_scale(values: Floats, own: Floats, final: Floats) -> Floats:
     return np.asarray((values - own.mean()) * (final.std() / max(float(own.std()), 1e-6)) + final.mean())
 
 
+def peers_of(
+    styles: npt.NDArray[np.float16], fakes: Ints, sources: Sequence[str], reals: Ints, real_sources: Sequence[str]
+) -> Ints:
+    """For each fake the reals that it is fair to compare it with, int64 [n, k] as places in ``reals``.
+
+    They are those that look most like it (``training.data.style``), among the reals of its own pipeline where it has
+    some: against all reals a network is praised for knowing a gallery's manner.
+
+    Args:
+        styles: of the whole cache; fakes, reals: items of the cache; sources, real_sources: their sources.
+    """
+    likeness = styles[fakes].astype(np.float32) @ styles[reals].astype(np.float32).T
+    known = np.array(real_sources)
+    for place, source in enumerate(sources):
+        partners = [name for group in PAIRS if group.matched and source in group.fakes for name in group.reals]
+        own = np.isin(known, partners)
+        if own.sum() >= FEWEST_PEERS:
+            likeness[place, ~own] = -np.inf
+    return np.asarray(np.argsort(-likeness, axis=1)[:, :PEERS], dtype=np.int64)
+
+
 def pseudo_fakes(
     cache: PhotoCache, rebuilt: Reconstructions, reals: Ints, size: int, margin: float, each: int = PSEUDO
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
-    """Crops of pseudo-fakes of held-out reals and their kinds: ``each`` self-blended, cross-blended, reconstructed.
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_], Ints]:
+    """Crops of pseudo-fakes of held-out reals, their kinds (``each`` self-blended, cross-blended, reconstructed) and
+    the items that they were made from.
 
     The same for every network, but for the geometry of the crop.
     """
     rng = np.random.default_rng(7)
-    crops, kinds = [], []
+    crops, kinds, origins = [], [], []
 
     def add(kind: str, item: int, photo: npt.NDArray[np.uint8]) -> None:
         crops.append(align_faces(np.ascontiguousarray(photo), cache.landmarks[item][None], size, margin)[0])
         kinds.append(f"pseudo:{kind}")
+        origins.append(int(item))
 
     for item in rng.choice(reals, min(each, len(reals)), replace=False):
         add("self_blended", item, self_blended(cache.photo(item), cache.landmarks[item], rng))
@@ -74,17 +102,23 @@ def pseudo_fakes(
     known = np.array([item for item in reals if int(item) in rebuilt.position], dtype=np.int64)
     for item in rng.choice(known, min(each, len(known)), replace=False) if len(known) else known:
         add("reconstructed", item, rebuilt.photo(int(item), *cache.photo(item).shape[:2]))
-    return np.stack(crops), np.array(kinds)
+    return np.stack(crops), np.array(kinds), np.array(origins, dtype=np.int64)
 
 
 def out_of_fold(
-    run: Path, cache: PhotoCache, settings: Settings, folds: Path | None, rebuilt: Reconstructions | None = None
+    run: Path,
+    cache: PhotoCache,
+    settings: Settings,
+    folds: Path | None,
+    rebuilt: Reconstructions | None = None,
+    styles: npt.NDArray[np.float16] | None = None,
 ) -> Scores:
     """Score every photo by a model that has not seen its kind.
 
     Args:
         folds: folder of the fold models; without it the held-out photos alone are scored, by the final model.
         rebuilt: reconstructions; without folds, pseudo-fakes of held-out reals are scored too.
+        styles: of the cache; with it and without folds, the scores name the peers of each fake.
     """
     labels = np.array([row.label for row in cache.rows])
     sources = np.array([row.source for row in cache.rows])
@@ -100,11 +134,18 @@ def out_of_fold(
         if rebuilt is None:
             return Scores(final, labels[common], sources[common], text, None)
         reals_held = common[labels[common] == 0]
-        crops, kinds = pseudo_fakes(cache, rebuilt, reals_held, settings.size, settings.margin)
+        crops, kinds, origins = pseudo_fakes(cache, rebuilt, reals_held, settings.size, settings.margin)
         logits = np.append(final, logits_of(trained, crops).astype(float))
         truth = np.append(labels[common], np.ones(len(kinds), dtype=labels.dtype))
         text += f"; {len(kinds)} pseudo-fakes of held-out reals"
-        return Scores(logits, truth, np.append(sources[common], kinds), text, None)
+        named = np.append(sources[common], kinds)
+        peers = None
+        if styles is not None:
+            items = np.append(common, origins)
+            fake, real = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
+            peers = np.full((len(truth), PEERS), -1, dtype=np.int64)
+            peers[fake] = real[peers_of(styles, items[fake], named[fake].tolist(), items[real], named[real].tolist())]
+        return Scores(logits, truth, named, text, None, peers)
     parts: list[tuple[Floats, Ints]] = []
     for fold in read_folds():
         path = folds / fold.name / "last.pt"

@@ -12,7 +12,7 @@ from pipelines.metrics import auc
 from training.calibrate import fit
 from training.fuse import Rule, fuse_members
 from training.report import Fit
-from training.scores import Scores
+from training.scores import Scores, peers_of
 
 RNG = np.random.default_rng(2)
 LABELS = np.repeat([0, 1], 600)
@@ -68,6 +68,18 @@ def test_members_that_know_one_manner_each_find_more_by_any_than_by_sum() -> Non
     assert auc(by_any, LABELS) > auc(by_sum, LABELS) + 0.03
     probabilities = 1 / (1 + np.exp(-by_any))
     assert probabilities.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_fake_is_compared_with_the_reals_that_look_like_it_and_of_its_own_pipeline_where_it_has_some() -> None:
+    styles = np.zeros((40, 2), np.float16)
+    styles[:, 0] = 1.0
+    styles[20:33] = (0.0, 1.0)  # reals in the manner of fake 0
+    styles[0] = (0.0, 1.0)
+    reals = np.arange(2, 40)
+    sources = ["openforensics" if item < 20 else "mebeauty" for item in reals]
+    peers = peers_of(styles, np.array([0, 1]), ["gpt_image", "openforensics"], reals, sources)
+    assert set(reals[peers[0]]) <= set(range(20, 33))
+    assert set(reals[peers[1]]) <= set(range(2, 20))
 
 
 def test_one_member_keeps_its_own_fit() -> None:
