@@ -33,7 +33,7 @@ from serving import backends, canary, runs
 from serving.ports import LOOPBACK, Ports, any_free, check
 
 _LOG = logging.getLogger("deepscan.serving")
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 EXIT_SECONDS = 20.0
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
 

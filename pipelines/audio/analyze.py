@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cards.card import ModelCard
 from cards.repository import ModelRepository
 from deepscan_client.verdict import Verdict
-from pipelines.analyzers.voice import MOST_S, Measured, consistency
 from pipelines.audio.evidence import VoiceEvidence
 from pipelines.audio.quality import QualityMeter
 from pipelines.audio.source import AudioSource, Samples, open_audio
@@ -29,10 +29,15 @@ from pipelines.infer import Arrays, Batch, Infer, digest_hex, run_batches
 from pipelines.novelty import NoveltyBook
 from pipelines.options import Options
 
+if TYPE_CHECKING:
+    from pipelines.analyzers.voice import Measured
+
 STAGE = "audio_voice"
 BLOCK_S = 30.0
 """Seconds that are decoded, heard and sent to the networks at a time."""
 SPEAKER = "speaker_embedding"
+ANALYZED_S = 180.0
+"""Seconds from the start that are kept for the analyzers, where they were asked for."""
 
 
 class VoiceAnalyzer:
@@ -141,7 +146,7 @@ class Hearing:
             self._quality.feed(block, speech)
         windows = self._windower.feed(block, speech)
         self._ask(Windows.join([windows, self._windower.finish()]) if last else windows)
-        if self._consistent and self.seconds - len(block) / RATE < MOST_S:
+        if self._consistent and self.seconds - len(block) / RATE < ANALYZED_S:
             self._first.append(block)
             self._first_speech.append(speech)
 
@@ -200,6 +205,9 @@ class Hearing:
     def _consistency(self) -> Measured | None:
         if not self._consistent or not self._start:
             return None
+        # They bring SciPy's signal processing, which takes a second to load and which few requests ask for.
+        from pipelines.analyzers.voice import consistency
+
         with self.timed("consistency"):
             infer = self._analyzer.infer if self._analyzer.hears_speakers else None
             return consistency(np.concatenate(self._first), np.concatenate(self._first_speech), infer)

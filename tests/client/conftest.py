@@ -33,7 +33,9 @@ class Behaviour(SimpleNamespace):
 
 
 def behaviour() -> Behaviour:
-    return Behaviour(error=None, delay=0.0, seen=[], cancelled=threading.Event(), model_ready=True, ends_early=False)
+    return Behaviour(
+        error=None, delay=0.0, seen=[], cancelled=threading.Event(), model_ready=True, ends_early=False, message=None
+    )
 
 
 def _bytes(value: bytes) -> bytes:
@@ -99,6 +101,9 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
             until = time.monotonic() + self.does.delay
             while time.monotonic() < until and context.is_active():
                 time.sleep(0.005)
+            if self.does.message is not None:
+                yield service_pb2.ModelStreamInferResponse(error_message=self.does.message)
+                continue
             if self.does.error is not None:
                 context.abort(*self.does.error)
             if not self.does.ends_early:

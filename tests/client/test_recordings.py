@@ -20,6 +20,7 @@ from deepscan_client import (
     DeadlineError,
     DeepScanClient,
     FakeTransport,
+    InstallationError,
     InternalError,
     LimitError,
     MediaError,
@@ -28,6 +29,7 @@ from deepscan_client import (
     Progress,
     RequestError,
     RetryPolicy,
+    UnavailableError,
     Verdict,
     make_verdict,
 )
@@ -181,6 +183,25 @@ async def test_an_error_inside_a_stream_crosses_whole(grpc_server: Any) -> None:
     assert caught.value.to_dict() == {**sent.to_dict(), "request_id": "r-2"}
     async with AsyncDeepScanClient(grpc_server.url) as other:
         with pytest.raises(MediaError):
+            await other.detect_audio(b"x", on_progress=print)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (f"in model, {MediaError('cut off').to_json()}", MediaError),
+        ("Stub process 'deepfake_audio_stream_0_0' is not healthy.", UnavailableError),
+        ("Request for unknown model: 'deepfake_audio_stream' is not found", InstallationError),
+        ("anything else", InternalError),
+    ],
+)
+async def test_an_error_that_is_a_message_of_the_stream_is_typed(grpc_server: Any, words: str, kind: type) -> None:
+    grpc_server.message = words  # as Triton sends it
+    with DeepScanClient(grpc_server.url) as client, pytest.raises(kind) as caught:
+        client.detect_audio(b"x", on_progress=print, request_id="r-3")
+    assert caught.value.request_id == "r-3"
+    async with AsyncDeepScanClient(grpc_server.url) as other:
+        with pytest.raises(kind):
             await other.detect_audio(b"x", on_progress=print)
 
 

@@ -18,8 +18,8 @@ from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
 from deepscan_client._transport import Address, Array, Arrays, CallOptions, health_of, metadata
 from deepscan_client.errors import DeepScanError
 
-_ERRORS_AS_STATUS = {"triton_grpc_error": "true"}
-"""A stream then fails as any other call does, with a status and Triton's words."""
+# The header triton_grpc_error, by which a stream fails with a status, is not sent: it kills a server 2.51 that works on
+# other requests beside the stream. Without it an error is a message with Triton's words alone.
 
 
 def _channel_arguments(address: Address) -> list[tuple[str, Any]]:
@@ -130,7 +130,7 @@ class GrpcTransport:
             client.start_stream(
                 lambda result, error: messages.put((result, error)),
                 stream_timeout=_seconds(options.deadline, options.request_id),
-                headers=metadata(options) | _ERRORS_AS_STATUS,
+                headers=metadata(options),
             )
             # Closing the client ends the call: without this it would wait for a server that hangs.
             stop = contextlib.ExitStack()
@@ -226,7 +226,7 @@ class AsyncGrpcTransport:
         call = self._connected().stream_infer(
             requests(),
             stream_timeout=_seconds(options.deadline, options.request_id),
-            headers=metadata(options) | _ERRORS_AS_STATUS,
+            headers=metadata(options),
         )
         try:
             async for result, error in call:
