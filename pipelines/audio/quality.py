@@ -43,8 +43,8 @@ class SoundQuality(BaseModel):
     noise_db: float
     """Level of the noise in dBFS."""
     snr_db: float
-    """Speech over noise in dB, -10 to 60. In known mixtures of 10 to 40 dB white noise is read within 1 dB, pink noise and
-    voices in the background 2 to 3 dB too high; at 0 dB those are read 4 and 7 dB too high."""
+    """Speech over noise in dB, -10 to 60. In known mixtures of 10 to 40 dB white noise is read within 1 dB, pink noise
+    and voices in the background 2 to 3 dB too high; at 0 dB those are read 4 and 7 dB too high."""
     bandwidth_hz: float
     """Frequency up to which the speech reaches, at most 8,000; 0 where nobody speaks."""
     clipped_share: float
