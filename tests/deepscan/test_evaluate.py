@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cards import ModelRepository
 from deepscan.cli import Exit
 from deepscan.evaluate import Report, make_report, summary_lines
 from deepscan.inputs import Found
@@ -185,4 +186,7 @@ def test_the_samples_through_the_real_server(triton_server: Any, tmp_path: Path)
     assert outcome.exit_code == Exit.DONE, outcome.output
     report = Report.model_validate_json(out.read_text())
     assert report.quality.items == len(list((SAMPLES / "evaluation").rglob("*.jpg")))
-    assert {model["name"] for model in report.models} == {"face_detector", "frame_cnn", "image_verdict"}
+    assert {model["name"] for model in report.models} == {
+        *ModelRepository().card("image_faces").calls,
+        "image_verdict",
+    }

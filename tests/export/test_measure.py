@@ -19,6 +19,7 @@ from training.report import FusedFit
 from training.scores import Scores
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+MEMBERS = tuple(name for name in ModelRepository().card("image_faces").calls if name != "face_detector")
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def calibration(tmp_path: Path) -> Path:
     labels = np.repeat([0, 1], 400)
     scores = Scores(rng.normal(labels * 2.0, 1.0), labels, np.repeat(["a", "b"], 400), "made up", None)
     path = tmp_path / "calibration.json"
-    fused = FusedFit(weights={"frame_cnn": 1.0}, bias=0.0, fit=fit(scores))
+    fused = FusedFit(weights=dict.fromkeys(MEMBERS, 1.0), bias=0.0, fit=fit(scores))
     path.write_text(fused.model_dump_json())
     return path
 
@@ -70,13 +71,11 @@ def test_records_are_written_together_and_the_fusion_fits_its_member(
     assert main([str(folder), "--models", str(models), "--record", str(calibration)]) == 0
     assert '"group":"nasa"' in capsys.readouterr().out
     repository = ModelRepository(models)
-    member = repository.record("frame_cnn")
-    verdict = repository.record("image_verdict")
-    for record in (member, verdict):
+    for record in (repository.record(name) for name in (*MEMBERS, "image_verdict")):
         assert [(row.group, row.real, row.fake, row.unscored) for row in record.evaluation] == [("nasa", 2, 1, 1)]
     fusion = repository.record("image_verdict").fusion
     assert fusion is not None
-    assert fusion.members == {"frame_cnn": repository.record_hash("frame_cnn")}
+    assert fusion.members == {name: repository.record_hash(name) for name in MEMBERS}
     assert Reason.FUSION_MISMATCH not in verdict_of(models, "astronaut.jpg")
 
 
