@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from deepscan_client import (
     DeepScanClient,
     InstallationError,
     MediaError,
+    Medium,
+    Progress,
     RequestError,
     Verdict,
 )
@@ -23,6 +26,7 @@ from deepscan_client import (
 pytestmark = pytest.mark.triton
 
 PHOTO = Path(__file__).resolve().parents[2] / "samples" / "astronaut.jpg"
+VOICE = PHOTO.parent / "audio" / "thanks.wav"
 
 
 @pytest.fixture(params=["grpc", "http"])
@@ -78,3 +82,37 @@ async def test_a_cancelled_task_leaves_the_server_well(url: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (await client.detect_image(PHOTO)).faces
+
+
+def test_a_recording_as_file_and_as_samples_gets_the_same_verdict(url: str) -> None:
+    with wave.open(str(VOICE)) as sound:
+        rate = sound.getframerate()
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16)
+    with DeepScanClient(url) as client:
+        assert client.is_ready(medium=Medium.AUDIO)
+        from_file = client.detect_audio(VOICE, request_id="a-file")
+        from_samples = client.detect_audio((samples, rate))
+        with pytest.raises(MediaError):
+            client.detect_audio(b"words")
+        with pytest.raises(DeadlineError):
+            client.detect_audio(VOICE, deadline=0.001)
+    assert from_file.request_id == "a-file"
+    assert from_file.timeline == from_samples.timeline
+    assert from_file.fake_probability == from_samples.fake_probability
+
+
+async def test_progress_comes_over_grpc_and_a_cancelled_stream_leaves_the_server_well(triton_server: Any) -> None:
+    told: list[Progress] = []
+    longer = np.tile(np.random.default_rng(1).standard_normal(16_000).astype(np.float32) * 0.05, 100)
+    async with AsyncDeepScanClient(triton_server.grpc_url) as client:
+        verdict = await client.detect_audio((longer, 16_000), on_progress=told.append)
+        assert [progress.seconds for progress in told] == [30.0, 60.0, 90.0, 100.0]
+        assert verdict.input.duration_s == 100.0
+        task = asyncio.create_task(client.detect_audio((longer, 16_000), on_progress=told.append))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(MediaError):
+            await client.detect_audio(b"words", on_progress=told.append)
+        assert (await client.detect_audio(VOICE)).timeline

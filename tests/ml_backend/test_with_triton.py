@@ -23,6 +23,7 @@ pytestmark = pytest.mark.triton
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in (".jpg", ".png", ".webp"))
+RECORDINGS = sorted(path for path in (ROOT / "samples" / "audio").iterdir() if path.suffix in (".wav", ".mp3", ".ogg"))
 GROUP = (ROOT / "samples" / "group.jpg").read_bytes()
 
 
@@ -88,6 +89,23 @@ def test_gateway_engine_and_client_agree(triton_server: Server, gateway: Process
             by_client = client.detect_image(path)
             compare(Verdict.from_dict(item["verdict"]), by_client)
             compare(engine.predict_image(path), by_client)
+
+
+def test_gateway_engine_and_client_agree_on_recordings(triton_server: Server, gateway: Process) -> None:
+    engine = DeepfakeInferenceEngine(triton_server.repository.root)
+    files = [("files", (path.name, path.read_bytes())) for path in RECORDINGS]
+    batch = httpx.post(f"{gateway.url}/api/batch-predict", files=files, timeout=120).json()
+    assert batch["failed"] == 0
+    with DeepScanClient(triton_server.grpc_url) as client:
+        for path, item in zip(RECORDINGS, batch["results"], strict=True):
+            by_client = client.detect_audio(path)
+            compare(Verdict.from_dict(item["verdict"]), by_client)
+            by_engine = engine.predict_audio(path)
+            compare(by_engine, by_client)
+            assert by_engine.suspicious == by_client.suspicious
+            assert "duration" in str(by_engine)
+    health = httpx.get(f"{gateway.url}/api/health").json()
+    assert health["media"] == {"image": "ready", "audio": "ready"}
 
 
 def test_options_and_heat_maps_reach_the_models(gateway: Process) -> None:
