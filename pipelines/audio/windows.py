@@ -38,7 +38,7 @@ SPEECH = 0.5
 LEVEL = 0.06
 """Root mean square of the speech of a window; peaks may pass 1."""
 LARGEST_GAIN = 1000.0
-DITHER = 1e-4
+DITHER = 1e-5
 BOX = 267
 """Samples of each of the two moving averages of the high-pass."""
 REACH = BOX - 1

@@ -103,7 +103,7 @@ class Listener:
         return whole.numpy(), found.weight, measured
 
 
-def chosen_rows(cache: VoiceCache, each: int = 70, seed: int = 3) -> list[int]:
+def chosen_rows(cache: VoiceCache, each: int = 45, seed: int = 3) -> list[int]:
     """All real clips of 1.5 s and more, at most ``each`` of a source, and one copy of each, its family by turns."""
     rng = np.random.default_rng(seed)
     sources = cache.column("source")

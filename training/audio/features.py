@@ -165,8 +165,8 @@ def speech_of_cache(cache: VoiceCache) -> list[Floats]:
     return [known[cache.rows[int(place)].path] for place in source]
 
 
-def draws_of(cache: VoiceCache, speech: Sequence[Floats], count: int, wanted: npt.NDArray[np.bool_]) -> list[Described]:
-    """The clean draw and ``count`` damaged ones of the wanted clips; what an earlier call left out is added."""
+def draws_of(cache: VoiceCache, speech: Sequence[Floats], draws: Sequence[int], wanted: npt.NDArray[np.bool_]) -> list[Described]:
+    """Draws of the wanted clips, 0 the clean one; what an earlier call left out is added."""
     front = CepstralDeviations().eval()
     voices = [cache.samples(int(row)) for row in np.flatnonzero(cache.labels == 0)[::9]]
 
@@ -174,7 +174,7 @@ def draws_of(cache: VoiceCache, speech: Sequence[Floats], count: int, wanted: np
         return apply_damage(samples, draw_damage(rng, clean=0.0, keep_time=True), voices)
 
     result = []
-    for draw in range(count + 1):
+    for draw in draws:
         file = cache.folder / "features" / f"{front_mark()}-{draw}.npz"
         rows = {each.path: number for number, each in enumerate(cache.rows)}
         parts, done = [], set[str]()

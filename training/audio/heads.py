@@ -31,7 +31,7 @@ class HeadSettings:
         unpaired: weight of all synthetic speech without real partners together, as a share of the copies'.
     """
 
-    penalty: float = 0.1
+    penalty: float = 0.5
     ranking: float = 1.0
     hidden: int = 0
     unpaired: float = 0.0

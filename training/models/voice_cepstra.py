@@ -19,7 +19,7 @@ from training.models.output import VoiceOutput
 from training.models.voice_frontend import WHOLE, Cepstra, Spectrum, deltas, masked_deviation
 
 SIZES = (256, 512, 1024)
-FILTERS, COEFFICIENTS, FLOOR = 20, 20, 1e-9
+FILTERS, COEFFICIENTS, FLOOR = 60, 60, 1e-10
 FEATURES = len(SIZES) * 3 * COEFFICIENTS
 STRIDE, STRETCH = 4, 31
 """Cells between two local scores, and cells of the stretch (0.99 s) that each one sees."""
