@@ -270,7 +270,7 @@ class CodecVocoder(CopyModel):
         for book in self.codes[:used]:
             near = torch.cdist(rest.reshape(-1, self.bands), book).argmin(dim=1)
             rest = rest - book[near].reshape(shape)
-        return (whole - rest + self.middle).transpose(1, 2)
+        return torch.as_tensor((whole - rest + self.middle).transpose(1, 2))
 
     def generate(self, features: Tensor, length: int) -> Tensor:
         return torch.as_tensor(self.head(self.trunk(features), length))
