@@ -25,7 +25,8 @@ from training.audio.train import network_of, sources_in, trainable
 from training.data.splits import Split
 
 NETWORK = "voice_cepstra"
-_COPIED = ("audio_voice", VERDICT, NETWORK, "voice_activity", "speaker_embedding")
+_COPIED = ("audio_voice", VERDICT, "voice_activity", "speaker_embedding")
+"""What stands beside the network, which is exported anew with its card."""
 
 
 def held_cache(cache: VoiceCache) -> VoiceCache:
