@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 BOOT := $(firstword $(foreach name,$(PYTHON) python3 python3.11 python3.12 python,$(shell command -v $(name) 2>/dev/null)))
-FILES ?= $(wildcard samples/*.jpg samples/*.png samples/*.webp)
+FILES ?= $(wildcard samples/*.jpg samples/*.png samples/*.webp samples/audio/*.wav samples/audio/*.mp3 samples/audio/*.ogg)
 export PYTHON
 
 define need_python
@@ -18,11 +18,11 @@ define need_python
 endef
 
 help: ## this list
-	@echo "make scan                  scan the sample photos (sets everything up first)"
-	@echo "make scan FILES=\"a b\"      scan your photos"
+	@echo "make scan                  scan the samples (sets everything up first)"
+	@echo "make scan FILES=\"a b\"      scan your photos and recordings"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / && $$1 != "scan" { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-scan: setup ## set up, start Triton, scan FILES or the sample photos, stop
+scan: setup ## set up, start Triton, scan FILES or the samples, stop
 	@$(BIN)/deepscan scan $(FILES)
 
 serve: setup ## Triton on 8000 to 8002 and the gateway on 5000, until Ctrl-C
@@ -76,5 +76,5 @@ constraints: setup-all ## pin what .venv holds; FREEZE="other.txt" adds another 
 
 clean: ## remove everything that make made
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist \
-		engines heatmaps *.egg-info client/src/*.egg-info
+		engines heatmaps pictures *.egg-info client/src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,7 +19,7 @@ from cards.repository import ModelRepository
 from deepscan_client.verdict import Verdict
 from pipelines.audio.evidence import VoiceEvidence
 from pipelines.audio.quality import QualityMeter
-from pipelines.audio.source import AudioSource, Samples, open_audio
+from pipelines.audio.source import Samples, Sound, open_audio
 from pipelines.audio.speech import MODEL as VOICE_ACTIVITY
 from pipelines.audio.speech import SpeechMeter
 from pipelines.audio.timeline import LocalScores
@@ -59,7 +59,7 @@ class VoiceAnalyzer:
         book = NoveltyBook(repository, self.detectors[0].name) if self.detectors else None
         self.novelty = book if book is not None and book.known else None
 
-    def listen(self, source: AudioSource) -> Generator[Hearing, None, VoiceEvidence]:
+    def listen(self, source: Sound) -> Generator[Hearing, None, VoiceEvidence]:
         """Hear a recording; after each block says how far it is. The generator's value is the evidence.
 
         Raises:
@@ -75,7 +75,7 @@ class VoiceAnalyzer:
             block = following
         return hearing.finish()
 
-    def evidence(self, source: AudioSource) -> VoiceEvidence:
+    def evidence(self, source: Sound) -> VoiceEvidence:
         """Hear a whole recording; afterwards ``source.info`` is complete.
 
         Raises:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -71,6 +71,19 @@ class AudioInfo(BaseModel):
     started_ns: int
     """``time.monotonic_ns()`` at the start of the request; one clock for all processes of a machine."""
     probe_ms: float
+
+
+class Sound(Protocol):
+    """What an analyzer hears: a recording that is decoded block by block, whoever decodes it."""
+
+    @property
+    def info(self) -> AudioInfo:
+        """What is known; complete once the blocks were read to their end."""
+        ...
+
+    def blocks(self, seconds: float = 30.0) -> Iterator[Samples]:
+        """Samples as float32 [n] in -1 to 1, 16 kHz mono."""
+        ...
 
 
 class AudioSource:

@@ -12,7 +12,7 @@ import triton_python_backend_utils as pb_utils
 
 from deepscan_client.verdict import Progress
 from pipelines.audio.analyze import VoiceAnalyzer
-from pipelines.audio.source import open_audio
+from pipelines.audio.staged import open_sound
 from pipelines.audio.verdict import VoiceJudge
 from pipelines.options import parse_options
 from pipelines.triton.backend import (
@@ -33,8 +33,10 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read cards and records; the networks are other models of this server."""
         repository = open_repository(args)
-        self._analyzer = VoiceAnalyzer(repository, BlsInfer())
-        self._judge = VoiceJudge(repository, profile_of(args))
+        self._infer = BlsInfer()
+        self._profile = profile_of(args)
+        self._analyzer = VoiceAnalyzer(repository, self._infer)
+        self._judge = VoiceJudge(repository, self._profile)
 
     def execute(self, requests: list[Any]) -> None:
         """Answer each request; an error is the answer of its request and of no other."""
@@ -53,7 +55,7 @@ class TritonPythonModel:
     def _hear(self, request: Any, sender: Any) -> list[Any] | None:
         """The tensors of the last message, or None where the caller went away."""
         options = parse_options(single_bytes(request, "OPTIONS"))
-        source = open_audio(single_bytes(request, "AUDIO") or b"", options)
+        source = open_sound(single_bytes(request, "AUDIO") or b"", options, self._infer, self._profile)
         steps = self._analyzer.listen(source)
         while True:
             try:

@@ -143,10 +143,10 @@ class GrpcTransport:
                         outputs=make_outputs(triton, outputs),
                         request_id=options.request_id,
                     )
-                except InferenceServerException as error:
+                except InferenceServerException as refused:
                     if cancellation is not None:
                         cancellation.raise_if_cancelled(options.request_id)  # before anything was sent
-                    raise _typed(error, options.request_id) from error
+                    raise _typed(refused, options.request_id) from refused
                 while True:
                     result, error = messages.get()
                     if error is not None:
