@@ -18,6 +18,9 @@ from serving.gateway import Gateway, check_gateway_port
 from serving.ports import LOOPBACK, Ports
 from serving.supervisor import Server, running_server
 
+CRASHES, CRASH_SECONDS = 3, 600.0
+"""A server that crashed is started again so often within so long; then something is wrong that a person must see."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``deepscan serve``."""
@@ -101,7 +104,15 @@ def _serve(options: argparse.Namespace, console: Console) -> None:
         started = True
         live.close()
         _print_addresses(server, gateway, console)
-        _wait(server, gateway)
+        crashes: list[float] = []
+        while True:
+            _wait(server, gateway)
+            crashes = [moment for moment in crashes if time.monotonic() - moment < CRASH_SECONDS]
+            if server.running or not server.crashed or len(crashes) >= CRASHES:
+                break
+            crashes.append(time.monotonic())
+            report("Triton crashed; it is started again, requests get 'unavailable' until then")
+            server.restart()
         ended = "the gateway" if server.running else f"Triton:\n{server.log_tail()}\n"
         console.print(f"ended by itself: {ended}", style="red", markup=False)
 

@@ -35,6 +35,10 @@ from serving.ports import LOOPBACK, Ports, any_free, check
 _LOG = logging.getLogger("deepscan.serving")
 START_SECONDS = 240.0
 EXIT_SECONDS = 20.0
+STARTS = 3
+"""Times that a server which crashes while it starts is started: its Python backend sometimes aborts with a
+``lock_exception`` on a busy machine (triton-inference-server/server, issue 8882)."""
+_CRASHES = tuple(128 + number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS))
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
 
 Report = Callable[[str], None]
@@ -116,17 +120,34 @@ class Server:
         for name in self.repository.names():
             if self.repository.card(name).kind == "network":
                 self.repository.verify(name)
-        self._launch()
         end = time.monotonic() + seconds
-        self._wait_until_ready(end)
-        self._report("waiting for the canary")
-        self._wait_for_canary(end)
+        for left in reversed(range(STARTS)):
+            self._launch()
+            try:
+                self._wait_until_ready(end)
+                self._report("waiting for the canary")
+                self._wait_for_canary(end)
+                break
+            except InstallationError:
+                if not left or not self.crashed:
+                    raise
+                self._report("Triton crashed while starting; it is started again")
+                self._end()
         if self._watch:
             self.watcher = canary.Watcher(self.grpc_url, self.pid, self.repository.root, self._report, self._media)
             self.watcher.start()
 
+    def restart(self) -> None:
+        """Start again after a crash, on the same ports; raises as :meth:`start` does."""
+        self._end()
+        self.start()
+
     def stop(self) -> None:
         """Stop watching, let the server finish, end its process group, remove its shared memory and files."""
+        self._end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self) -> None:
         if self.watcher is not None:
             self.watcher.stop()
             self.watcher = None
@@ -144,12 +165,16 @@ class Server:
                 os.killpg(self._process.pid, signal.SIGKILL)
         for region in runs.SHM.glob(f"{self._name}*"):
             region.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def running(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether its process was ended by a fault of its own: an abort or a bad memory access."""
+        return self._process is not None and self._process.poll() in _CRASHES
 
     def memory(self) -> int:
         """Bytes that the whole server tree holds; see :func:`tree_memory`."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,24 @@ def test_a_signal_leaves_no_process_and_no_shared_memory(
 
 @pytest.mark.triton
 @pytest.mark.slow
+def test_serve_starts_a_crashed_server_again_on_its_ports(
+    tiny_repository: Path, serve_process: Callable[..., Any]
+) -> None:
+    with serve_process("--no-gateway", "--models", str(tiny_repository)) as (process, ports):
+        first = next(p for p in tree(process.pid) if "tritonserver" in p.name())
+        first.send_signal(signal.SIGABRT)
+        assert wait_until(lambda: not alive([first]), 20)
+
+        def answers() -> bool:
+            with DeepScanClient(f"127.0.0.1:{ports.grpc}") as client:
+                return client.is_ready(2.0) and client.detect_image(PHOTO).fake_probability == 0.25
+
+        assert wait_until(answers, 60)
+        assert process.poll() is None
+
+
+@pytest.mark.triton
+@pytest.mark.slow
 def test_one_of_two_stubs_killed_is_noticed_by_the_process_table(tiny_repository: Path) -> None:
     """With two instances half of the canaries would still be answered."""
     with running_server(tiny_repository) as server:
@@ -176,6 +195,47 @@ def test_a_model_that_does_not_load_is_shown_with_its_own_words(tiny_repository:
     assert not list(SHM.glob(f"{server._name}*"))
     with pytest.raises(UnavailableError, match="not started"):
         _ = Server(tiny_repository).pid
+
+
+def server_process(server: Server) -> psutil.Process | None:
+    """The tritonserver below a launcher, once it runs."""
+    if not server.running:
+        return None
+    with contextlib.suppress(psutil.Error):
+        return next((p for p in psutil.Process(server.pid).children() if "tritonserver" in p.name()), None)
+    return None
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_a_crash_while_starting_is_told_and_the_server_is_started_again(tiny_repository: Path) -> None:
+    told: list[str] = []
+    server = Server(tiny_repository, report=told.append)
+
+    def crash_once() -> None:
+        assert wait_until(lambda: server_process(server) is not None, 30)
+        process = server_process(server)
+        assert process is not None
+        process.send_signal(signal.SIGABRT)
+
+    killer = threading.Thread(target=crash_once)
+    try:
+        killer.start()
+        server.start()
+        killer.join()
+        assert any("crashed while starting" in line for line in told)
+        with DeepScanClient(server.grpc_url) as client:
+            assert client.detect_image(PHOTO).fake_probability == 0.25
+        process = server_process(server)
+        assert process is not None
+        process.send_signal(signal.SIGSEGV)
+        assert wait_until(lambda: server.crashed, 30)
+        server.restart()
+        with DeepScanClient(server.grpc_url) as client:
+            assert client.detect_image(PHOTO).fake_probability == 0.25
+    finally:
+        server.stop()
+    assert not regions(os.getpid()) or not [r for r in regions(os.getpid()) if server._name in r.name]
 
 
 def test_the_launcher_passes_the_status_on_and_ends_with_its_pipe() -> None:
