@@ -1,7 +1,7 @@
 """Calibrate and fuse the voice networks: ``python -m training.audio.calibrate RUN [RUN...]``.
 
-Everything is fitted on clips that the scoring model has not seen: each is scored by the head of the fold that left its
-speaker and its kind of vocoder out, clean and under the named conditions, with the voice activity and the quality that
+Everything is fitted on clips that the scoring model has not seen: each is scored by a head that left its speaker and
+its kind of vocoder out, clean and under the named conditions, with the voice activity and the quality that
 serving would measure. Written are ``calibration.json`` and ``fusion.json`` of the run; ``export.voice_verdict``
 makes the record of ``audio_verdict``. Nothing here touches ``dev/`` or ``librispeech_test_other_10spk``.
 """
@@ -22,6 +22,7 @@ from cards.record import Calibration, Conditions, Covariate, Fusion
 from pipelines.metrics import auc, ece, eer, platt
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.conditions import CONDITIONS, MEASURES, Heard, chosen_rows, hear_all
+from training.audio.train import PARTS
 from training.fusion import REFITS, operating_points
 from training.report import Fit
 
@@ -65,23 +66,24 @@ class Scored:
 
 
 def out_of_fold(run: Path, cache: VoiceCache, heard: Heard) -> Scored:
-    """Score every clip with the head of the fold that left it out; clips that no fold left out are dropped."""
-    with np.load(run / "folds.npz") as held:
+    """Score every clip with heads that saw neither its speaker nor, for a fake, its family; of several the mean.
+
+    Clips with less than 1.5 s of speech and families that no head left out are dropped.
+    """
+    with np.load(run / "crossed.npz") as held:
         told = {name: held[name] for name in held.files}
-    fold = dict(zip(told["paths"].tolist(), told["fold"].tolist(), strict=True))
-    number = np.array([fold.get(cache.rows[row].path, -1) for row in heard.row])
-    of_window = number[heard.entry]
-    logits = np.zeros(len(of_window))
-    for each in np.unique(of_window[of_window >= 0]):
-        members = of_window == each
-        x = (heard.whole[members] - told["mean"][each]) * told["scale"][each]
-        logits[members] = x @ told["weight"][each] + told["bias"][each]
-    mean = heard.clip_mean(logits)
-    labels = cache.labels[heard.row]
-    names = np.where(labels == 1, cache.column("family")[heard.row], cache.column("source")[heard.row])
-    whole = Scored(mean, labels, names, heard.condition, heard.quality, heard.row)
-    enough = heard.quality[:, MEASURES.index("speech_s")] >= SHORT_S * 0.75
-    return whole.subset((number >= 0) & np.isfinite(mean) & enough)
+    labels, families = cache.labels[heard.row], cache.column("family")[heard.row]
+    part = np.array([cache.rows[row].fold % PARTS for row in heard.row])
+    total, count = np.zeros(len(heard.row)), np.zeros(len(heard.row))
+    for each in range(len(told["bias"])):
+        x = (heard.whole - told["mean"][each]) * told["scale"][each]
+        mean = heard.clip_mean(x @ told["weight"][each] + told["bias"][each])
+        fits = (part == told["part"][each]) & ((labels == 0) | (families == told["family"][each])) & np.isfinite(mean)
+        total[fits] += mean[fits]
+        count[fits] += 1
+    names = np.where(labels == 1, families, cache.column("source")[heard.row])
+    whole = Scored(total / np.maximum(count, 1), labels, names, heard.condition, heard.quality, heard.row)
+    return whole.subset((count > 0) & (heard.quality[:, MEASURES.index("speech_s")] >= SHORT_S * 0.75))
 
 
 def mass_of(scored: Scored) -> Floats:

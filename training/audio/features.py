@@ -24,6 +24,7 @@ from pipelines.audio.speech import speech_of
 from pipelines.audio.windows import CELL, Windows, windows_of
 from pipelines.onnx_infer import OnnxInfer
 from training.audio.cache import VoiceCache
+from training.audio.damage import Damage as HowDamaged
 from training.audio.damage import apply_damage, draw_damage
 from training.audio.sounds import Sound
 from training.models.voice_cepstra import COEFFICIENTS, FILTERS, FLOOR, SIZES, CepstralDeviations
@@ -165,16 +166,37 @@ def speech_of_cache(cache: VoiceCache) -> list[Floats]:
     return [known[cache.rows[int(place)].path] for place in source]
 
 
-def draws_of(cache: VoiceCache, speech: Sequence[Floats], draws: Sequence[int], wanted: npt.NDArray[np.bool_]) -> list[Described]:
+def damage_in(draw: int, rng: np.random.Generator) -> HowDamaged:
+    """Damage of a draw: anything in draw 1, noise alone in even ones, one codec alone in the other odd ones."""
+    if draw == 1:
+        return draw_damage(rng, clean=0.0, keep_time=True)
+    seed = int(rng.integers(2**31))
+    if draw % 2 == 0:
+        noise = str(rng.choice(["white", "pink", "brown", "babble"], p=(0.4, 0.15, 0.1, 0.35)))
+        return HowDamaged(seed=seed, noise=noise, snr_db=float(rng.uniform(5, 28)))
+    kind = rng.random()
+    if kind < 0.25:
+        return HowDamaged(
+            seed=seed, band=(300.0, 3400.0), codecs=((str(rng.choice(["mulaw", "alaw"])), 8_000, 64_000),)
+        )
+    name = "opus" if kind < 0.6 else "mp3" if kind < 0.85 else "aac"
+    bits = {"opus": (12_000, 16_000, 24_000), "mp3": (32_000, 64_000, 96_000), "aac": (32_000, 48_000, 64_000)}[name]
+    return HowDamaged(seed=seed, codecs=((name, 16_000, int(rng.choice(bits))),))
+
+
+def draws_of(
+    cache: VoiceCache, speech: Sequence[Floats], draws: Sequence[int], wanted: npt.NDArray[np.bool_]
+) -> list[Described]:
     """Draws of the wanted clips, 0 the clean one; what an earlier call left out is added."""
     front = CepstralDeviations().eval()
     voices = [cache.samples(int(row)) for row in np.flatnonzero(cache.labels == 0)[::9]]
 
-    def damage(samples: Sound, rng: np.random.Generator) -> Sound:
-        return apply_damage(samples, draw_damage(rng, clean=0.0, keep_time=True), voices)
-
     result = []
     for draw in draws:
+
+        def damage(samples: Sound, rng: np.random.Generator, draw: int = draw) -> Sound:
+            return apply_damage(samples, damage_in(draw, rng), voices)
+
         file = cache.folder / "features" / f"{front_mark()}-{draw}.npz"
         rows = {each.path: number for number, each in enumerate(cache.rows)}
         parts, done = [], set[str]()

@@ -26,12 +26,13 @@ from pipelines.audio.windows import CELL, CELLS, LEVEL, SAMPLES, windows_of
 from pipelines.metrics import auc, platt
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.features import front_mark, speech_of_cache
-from training.audio.train import Mask, family_aucs, sources_in
+from training.audio.heads import HeadSettings
+from training.audio.train import Mask, family_aucs, sources_in, trainable
 from training.fusion import calibrate
 from training.models.registry import network
 from training.report import Fit
 
-HELD, HELD_SPEAKERS = ("griffin_lim", "own_upsampling"), 5
+HELD, HELD_SPEAKERS = ("lpc", "own_source_filter"), 5
 STEP = 1.0 / 16_384
 """Of a stored sample: 16 bits over -2 to 2."""
 PAIRS = 8
@@ -68,11 +69,8 @@ def cut_cache(cache: VoiceCache) -> Cut:
         speech = speech_of_cache(cache)
         rows: dict[str, list[float]] = {name: [] for name in ("cells", "clip", "number", "weight")}
         with file.open("wb") as handle:
-            for place in range(len(cache)):
-                partner = int(cache.partner[place])
+            for place in np.flatnonzero(trainable(cache, HeadSettings())).tolist():
                 found = windows_of(cache.samples(place), speech[place])
-                if cache.labels[place] and partner < 0:
-                    continue
                 for number in range(len(found)):
                     handle.write(np.round(found.audio[number] / STEP).clip(-32768, 32767).astype("<i2").tobytes())
                     rows["cells"].append(found.mask[number].sum())
@@ -167,7 +165,7 @@ def held_out(cache: VoiceCache) -> tuple[Mask, Mask]:
     families = cache.column("family")
     share = np.array([row.fold == HELD_SPEAKERS for row in cache.rows])
     kind = np.isin(families, HELD)
-    paired = (cache.labels == 0) | (cache.partner >= 0)
+    paired = trainable(cache, HeadSettings())
     return paired & ~share & ~kind, paired & share & (kind | (cache.labels == 0))
 
 

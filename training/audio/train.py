@@ -2,7 +2,7 @@
 
 ``voice_cepstra`` has a fixed front end: features of the whole cache are computed once for each draw of damage, and
 heads are fitted in seconds, so that every fold has a model of its own. The run's folder gets ``model.pt`` (for
-``export.onnx_export``) and ``folds.npz``: the fold that left each clip out (-1: none did), and the heads of the folds.
+``export.onnx_export``) and ``crossed.npz``, the heads that calibration scores with; the log has the committed folds.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,18 @@ AGAINST = ("world", "griffin_lim", "own_flow")
 """Families that are not trained on: phases from noise (Griffin-Lim, the flow's early steps) and WORLD lie on the other
 side of real speech than what neural vocoders smooth, so that a head fitted on the ones scores the others *below* the
 reals, and one linear head cannot hold both. With them the mean AUC over left-out neural families falls by 0.08."""
+PARTS = 3
+DAMAGED = (
+    "hifigan",
+    "own_istft",
+    "own_codec",
+    "own_source_filter",
+    "own_upsampling",
+    "hifigan",
+    "own_codec",
+    "lpc",
+)
+"""Turns of the families in damaged draws."""
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
@@ -84,6 +97,24 @@ def trainable(cache: VoiceCache, settings: HeadSettings, without: Sequence[str] 
     return np.asarray(paired & ~np.isin(cache.column("family"), without))
 
 
+def wanted_in(cache: VoiceCache, draw: int, settings: HeadSettings) -> Mask:
+    """Clips that a draw describes: all that train in the clean one; in a damaged one, which costs four times as much,
+    reals of 1.5 s and more with two copies each, their families by turns."""
+    wanted = trainable(cache, settings)
+    if not draw:
+        return wanted
+    families = cache.column("family")
+    some = np.zeros(len(cache), np.bool_)
+    for real in np.flatnonzero((cache.labels == 0) & np.array([row.seconds >= 1.5 for row in cache.rows])):
+        own = {str(families[copy]): int(copy) for copy in np.flatnonzero(cache.partner == real)}
+        some[real] = True
+        for step in range(2):
+            name = DAMAGED[(int(real) * 2 + step + draw - 1) % len(DAMAGED)]
+            if name in own:
+                some[own[name]] = True
+    return wanted & some
+
+
 def network_of(head: Head, local: Head) -> VoiceCepstra:
     """The network with two fitted heads in it."""
     model = VoiceCepstra()
@@ -96,14 +127,25 @@ def network_of(head: Head, local: Head) -> VoiceCepstra:
     return model.eval()
 
 
-def stacked(heads: Sequence[Head], final: Head) -> dict[str, npt.NDArray[np.float32]]:
-    """Linear heads as arrays, the final one last: ``mean``, ``scale``, ``weight`` [h, f] and ``bias`` [h]."""
-    every = [*heads, final]
+def crossed(cache: VoiceCache, draws: list[Described], settings: HeadSettings) -> dict[str, npt.NDArray[Any]]:
+    """Heads for calibration: each leaves out one family and a third of the speakers, so that every clip has one that
+    knows neither. ``family`` and ``part`` [h], ``mean``, ``scale``, ``weight`` [h, f], ``bias`` [h]."""
+    chosen, families = trainable(cache, settings), cache.column("family")
+    part_of = np.array([row.fold % PARTS for row in cache.rows])
+    names, parts, heads = [], [], []
+    for family in np.unique(families[chosen & (cache.labels == 1)]):
+        for part in range(PARTS):
+            seen = chosen & (families != family) & (part_of != part)
+            heads.append(fit_head(examples(cache, draws, seen, settings), settings))
+            names.append(str(family))
+            parts.append(part)
     return {
-        "mean": np.stack([each.mean for each in every]),
-        "scale": np.stack([each.scale for each in every]),
-        "weight": np.stack([each.net.state_dict()["weight"][0].numpy() for each in every]),
-        "bias": np.array([float(each.net.state_dict()["bias"]) for each in every], np.float32),
+        "family": np.array(names),
+        "part": np.array(parts),
+        "mean": np.stack([each.mean for each in heads]),
+        "scale": np.stack([each.scale for each in heads]),
+        "weight": np.stack([each.net.state_dict()["weight"][0].numpy() for each in heads]),
+        "bias": np.array([float(each.net.state_dict()["bias"]) for each in heads], np.float32),
     }
 
 
@@ -114,20 +156,16 @@ def train_cepstra(cache: VoiceCache, draws: list[Described], settings: HeadSetti
     chosen = trainable(cache, settings)
     head = fit_head(examples(cache, draws, chosen, settings), settings)
     local = fit_head(examples(cache, draws, chosen, settings, local=True), settings)
-    fold_of = np.full(len(cache), -1)
-    splits = voice_splits(cache.rows, read_voice_folds())
-    heads: list[Head] = [head] * len(splits)
     by_family: dict[str, list[float]] = {}
-    for number, split in enumerate(splits):
+    for split in voice_splits(cache.rows, read_voice_folds()):
         if not (split.held & (cache.labels == 1)).any() or not (split.held & (cache.labels == 0)).any():
             continue
-        own = heads[number] = fit_head(examples(cache, draws, chosen & split.train, settings), settings)
+        own = fit_head(examples(cache, draws, chosen & split.train, settings), settings)
         for place, draw in enumerate(draws):
             told = clip_logits(draw, own(draw.whole), len(cache))
             for family, value in family_aucs(cache, told, split.held).items():
                 by_family.setdefault(family, [np.nan] * len(draws))[place] = value
-        fold_of[split.held] = number
-    np.savez(run / "folds.npz", fold=fold_of, paths=[row.path for row in cache.rows], **stacked(heads, head))
+    np.savez(run / "crossed.npz", **crossed(cache, draws, settings))
     for family, values in sorted(by_family.items()):
         _LOG.info("  %-20s %s", family, " ".join(f"{value:.3f}" for value in values))
     paired = {row.family for row in cache.rows if row.paired}
@@ -164,7 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     cache = load_voice_cache(options.cache)
-    draws = draws_of(cache, speech_of_cache(cache), options.draws, trainable(cache, HeadSettings()))
+    speech = speech_of_cache(cache)
+    draws = [draws_of(cache, speech, [draw], wanted_in(cache, draw, HeadSettings()))[0] for draw in options.draws]
     if options.describe:
         return 0
     run = options.run or Path(".cache/runs") / options.network

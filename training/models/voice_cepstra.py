@@ -81,9 +81,12 @@ def local_deviation(centred: Tensor, valid: Tensor, ratio: int, least: float = 1
         :, :, :PLACES
     ]
     width = centred.shape[2]
-    count = means[:, 2 * width :].clamp(min=1e-3)
+    held = means[:, 2 * width :]
+    count = held.clamp(min=1e-3)
+    # Where hardly anything is recording the deviation is 1: a logarithm of rounding errors would be noise.
+    empty = 1.0 - (held * 10.0).clamp(max=1.0)
     first, second = means[:, :width] / count, means[:, width : 2 * width] / count
-    return torch.sqrt((second - first * first).clamp(min=0.0) + least).transpose(1, 2)
+    return torch.sqrt((second - first * first).clamp(min=0.0) + least + empty).transpose(1, 2)
 
 
 class VoiceCepstra(nn.Module):
