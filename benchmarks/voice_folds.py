@@ -21,7 +21,8 @@ from training.audio.cache import load_voice_cache
 from training.audio.calibrate import Scored, bent, out_of_fold
 from training.audio.conditions import CONDITIONS, chosen_rows, hear_all
 
-GROUP = "training clips, out of fold"
+GROUP = "out of fold"
+"""Name of the rows."""
 MEMBER, VERDICT = "voice_cepstra", "audio_verdict"
 NAMES = {
     "clean": "none",

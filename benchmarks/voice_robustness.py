@@ -100,14 +100,15 @@ def _rounded(value: Any) -> Any:
 
 
 def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """The rows over all recordings, as a table."""
+    """The rows over all recordings and those out of fold, as a table."""
     table = Table(box=None, header_style="bold")
-    for name in ("condition", "reals flagged", "reals conclusive", "fakes found", "AUC", "unscored"):
-        table.add_column(name, justify="left" if name == "condition" else "right")
+    for name in ("condition", "group", "reals flagged", "conclusive", "fakes found", "AUC", "unscored"):
+        table.add_column(name, justify="left" if name in ("condition", "group") else "right")
     for row in rows:
         if row["group"] in (ALL, GROUP):
             table.add_row(
-                row["condition"] + ("" if row["group"] == ALL else f" ({GROUP})"),
+                row["condition"],
+                row["group"],
                 *(_percent(row[name]) for name in ("flagged", "conclusive", "found")),
                 _interval(row["auc"]),
                 str(row["unscored"]),
