@@ -118,7 +118,7 @@ def _serve(options: argparse.Namespace, console: Console) -> None:
 
 
 def _drain(gateway: Gateway, console: Console) -> None:
-    console.print("stopping: the gateway finishes its photos, then Triton ends")
+    console.print("stopping: the gateway finishes its work, then Triton ends")
     gateway.stop()
 
 

@@ -21,13 +21,17 @@ import cards.repository
 from ml_backend import DeepfakeInferenceEngine
 home = str(Path(cards.repository.__file__).parents[1])
 repository = cards.repository.ModelRepository()
-verdict = DeepfakeInferenceEngine().predict_image(sys.argv[1])
-print(json.dumps({"home": home, "models": sorted(repository.names()), "label": verdict.label}))
+from serving.canary import canaries
+engine = DeepfakeInferenceEngine()
+verdict = engine.predict_image(sys.argv[1])
+heard = engine.predict_audio(canaries(repository.names())["audio"])
+told = {"home": home, "models": sorted(repository.names()), "label": verdict.label, "heard": len(heard.timeline)}
+print(json.dumps(told))
 """
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_judges_a_photo_with_the_models_it_carries(tmp_path: Path) -> None:
+def test_an_installed_wheel_judges_a_photo_and_a_voice_with_the_models_it_carries(tmp_path: Path) -> None:
     source = tmp_path / "source"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in tracked.decode().split("\0"):
@@ -52,3 +56,4 @@ def test_an_installed_wheel_judges_a_photo_with_the_models_it_carries(tmp_path: 
     assert told["home"] == str(target)
     assert {"deepfake_image", "frame_cnn", "image_verdict"} <= set(told["models"])
     assert told["label"] == "real"
+    assert told["heard"] > 3

@@ -9,11 +9,12 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepscan_client import AsyncDeepScanClient, AsyncFakeTransport
+from deepscan_client import AsyncDeepScanClient, AsyncFakeTransport, Medium
 from ml_backend.inference.app import create_app
 from ml_backend.inference.settings import read_settings
 
-PATHS = ["/api/predict/image", "/api/batch-predict", "/api/predict/video", "/api/health", "/api/models", "/", "/docs"]
+FORMS = ["/api/predict/image", "/api/predict/audio", "/api/batch-predict"]
+PATHS = [*FORMS, "/api/predict/video", "/api/health", "/api/models", "/", "/docs"]
 FRAGMENTS = [
     b"--x",
     b"--x--",
@@ -49,7 +50,7 @@ def ask(method: str, path: str, head: dict[bytes, bytes], body: bytes) -> httpx.
 
     async def run() -> httpx.Response:
         client = AsyncDeepScanClient(transport=AsyncFakeTransport())
-        app = create_app(client, read_settings({}, log="off"), canary=b"canary")
+        app = create_app(client, read_settings({}, log="off"), canary={Medium.IMAGE: b"canary"})
         asgi = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=asgi, base_url="http://gateway") as http:
             request = http.build_request(method, path, content=body)
@@ -69,7 +70,7 @@ def check(response: httpx.Response) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(path=st.sampled_from(PATHS[:2]), kind=kinds, body=bodies)
+@given(path=st.sampled_from(FORMS), kind=kinds, body=bodies)
 def test_odd_bodies(path: str, kind: bytes, body: bytes) -> None:
     check(ask("POST", path, {b"content-type": kind}, body))
 
@@ -79,15 +80,16 @@ values = st.one_of(st.text(max_size=12), st.floats().map(repr), st.sampled_from(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    name=st.sampled_from(["confidence_threshold", "heatmaps", "fresh", "request_id", "num_frames", "\u0000"]),
+    path=st.sampled_from(FORMS[:2]),
+    name=st.sampled_from(["confidence_threshold", "heatmaps", "analyzers", "fresh", "request_id", "\u0000"]),
     value=values,
     filename=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
 )
-def test_odd_options_and_file_names(name: str, value: str, filename: str) -> None:
+def test_odd_options_and_file_names(path: str, name: str, value: str, filename: str) -> None:
     value = value.encode("utf-8", "replace").decode()
     form = httpx.Request("POST", "http://gateway", files={"file": (filename, b"x")}, data={name: value})
     head = {b"content-type": form.headers["content-type"].encode()}
-    check(ask("POST", "/api/predict/image", head, form.read()))
+    check(ask("POST", path, head, form.read()))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
