@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import firwin2, oaconvolve, welch
+from scipy.signal import firwin2, oaconvolve
 
-from training.audio.sounds import RATE, Sound, band_edge, fitted, low_pass, rms
+from training.audio.sounds import RATE, Sound, band_edge, fitted, low_pass, power_density, rms
 
 LONGEST = 5 * RATE
 CONTEXT = 2_400
@@ -64,8 +64,8 @@ def match_channel(copy: Sound, real: Sound, limit_db: float = CHANNEL_DB) -> Sou
     size = 512
     if len(copy) < 2 * size:
         return copy
-    hertz, wanted = welch(real, RATE, nperseg=size)
-    _, found = welch(copy, RATE, nperseg=size)
+    hertz, wanted = power_density(real, size)
+    _, found = power_density(copy, size)
     floor = float(wanted.max()) * 1e-7
     gain = 10 * np.log10((wanted + floor) / (found + floor))
     gain = np.clip(gaussian_filter1d(gain, 8.0), -limit_db, limit_db)

@@ -34,13 +34,13 @@ from training.data.shortcuts import Result, Shortcuts, Table, score
 
 Ints = npt.NDArray[np.int64]
 EDGE = 1_600
-SHORTCUTS, TRAITS = 10, 2
+SHORTCUTS, TRAITS = 9, 2
 """Numbers of each kind that ``trivial_numbers`` gives, in this order."""
 _LOG = logging.getLogger(__name__)
 
 
 def trivial_numbers(samples: Sound) -> list[float]:
-    """Ten numbers of a clip: offset, zeros, level, silence at the edges, length, bandwidth; two traits behind them."""
+    """Nine numbers of a clip: offset, zeros, level, silence at the edges, length, bandwidth; two traits behind them."""
     if not len(samples):
         return [0.0] * (SHORTCUTS + TRAITS)
     power = np.square(samples, dtype=np.float64)
@@ -59,7 +59,6 @@ def trivial_numbers(samples: Sound) -> list[float]:
         decibels(float(power[:EDGE].mean())) - decibels(level**2),
         decibels(float(power[-EDGE:].mean())) - decibels(level**2),
         len(samples) / RATE,
-        band_edge(samples),
         band_edge(samples * np.float32(8.0)),
         float(np.abs(samples).max()) / level,
         decibels(float(np.percentile(frames, 5))) - decibels(level**2),

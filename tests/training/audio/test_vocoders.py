@@ -7,10 +7,11 @@ import importlib.util
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.signal import welch
 
 from tests.training.audio.voices import voice
 from training.audio.segments import as_partner, cut_segment, match_channel
-from training.audio.sounds import RATE, band_edge, low_pass, mel_filters, rms
+from training.audio.sounds import RATE, band_edge, low_pass, mel_filters, power_density, rms
 from training.audio.spectra import istft, pitch, stft
 from training.audio.vocoders import CLASSIC, MissingToolError, levinson
 
@@ -117,3 +118,12 @@ def test_levinson_finds_the_predictor_of_an_autoregression() -> None:
     predictor, error = levinson(lags, 2)
     np.testing.assert_allclose(predictor[0], [1, -0.9, 0], atol=1e-9)
     np.testing.assert_allclose(error, [0.19], atol=1e-9)
+
+
+@pytest.mark.parametrize("length", [300, 511, 8_000])
+def test_power_density_is_welchs(length: int) -> None:
+    sound = voice(1.0, 8)[4000 : 4000 + length]
+    hertz, power = power_density(sound, 512)
+    wanted_hertz, wanted = welch(sound.astype(np.float64), RATE, nperseg=min(512, length))
+    np.testing.assert_allclose(hertz, wanted_hertz)
+    np.testing.assert_allclose(power, wanted, rtol=1e-9)
