@@ -119,8 +119,10 @@ class Covariate(Strict):
     scale: float = Field(gt=0)
     slope: float = 0.0
     intercept: float = 0.0
+    abstain_below: float | None = None
+    """Below this value the cue is drowned: the label is inconclusive."""
     reason: str = ""
-    """Code that a verdict gives where this measure is what drowns the cue."""
+    """Code that a verdict gives then."""
 
     def units(self, value: float) -> float:
         """The clipped and standardised value; 0 where it is not finite."""
@@ -135,8 +137,6 @@ class Conditions(Strict):
     covariates: tuple[Covariate, ...]
     least_slope: float = Field(gt=0)
     """The factor never falls below this."""
-    abstain_below_slope: float = 0.0
-    """Below this factor the cue is drowned: the label is inconclusive."""
     fitted_on: str
 
     def slope(self, values: Mapping[str, float]) -> float:
@@ -150,11 +150,11 @@ class Conditions(Strict):
         return self.slope(values) * fused + change
 
     def drowned(self, values: Mapping[str, float]) -> str | None:
-        """Reason of the measure that takes most of the factor where it is below the limit; None elsewhere."""
-        if self.slope(values) >= self.abstain_below_slope:
-            return None
-        taken = [(each.slope * each.units(values.get(each.name, math.nan)), each.reason) for each in self.covariates]
-        return min(taken)[1] if taken else ""
+        """Reason of the first measure that lies under its limit; None where none does."""
+        for each in self.covariates:
+            if each.abstain_below is not None and values.get(each.name, math.inf) < each.abstain_below:
+                return each.reason
+        return None
 
 
 class Fusion(Strict):

@@ -9,6 +9,7 @@ and for the order of the two. One split stands aside for good: the families ``HE
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import sys
@@ -57,15 +58,13 @@ class Cut:
 
 def cut_cache(cache: VoiceCache) -> Cut:
     """Cut every clip, or read what an earlier call cut of the same clips."""
-    folder = cache.folder / "features"
-    file, told = folder / f"{front_mark()}-windows.i16", folder / f"{front_mark()}-windows.npz"
-    paths = [row.path for row in cache.rows]
-    known: list[str] = []
+    folder, paths = cache.folder / "features", [row.path for row in cache.rows]
+    mark = f"{front_mark()}-{hashlib.sha256(chr(10).join(paths).encode()).hexdigest()[:8]}-windows"
+    file, told = folder / f"{mark}.i16", folder / f"{mark}.npz"
     if told.is_file():
         with np.load(told) as held:
-            known = held["paths"].tolist()
             columns = {name: held[name] for name in ("cells", "clip", "number", "weight")}
-    if known != paths:
+    else:
         speech = speech_of_cache(cache)
         rows: dict[str, list[float]] = {name: [] for name in ("cells", "clip", "number", "weight")}
         with file.open("wb") as handle:
@@ -80,7 +79,7 @@ def cut_cache(cache: VoiceCache) -> Cut:
         columns = {
             name: np.array(values, np.float32 if name == "weight" else np.int64) for name, values in rows.items()
         }
-        np.savez(told, paths=np.array(paths), **columns)
+        np.savez(told, **columns)
     audio = np.memmap(file, "<i2", "r", shape=(len(columns["clip"]), SAMPLES))
     return Cut(audio, columns["cells"], columns["clip"], columns["number"], columns["weight"])
 

@@ -149,15 +149,22 @@ def crossed(cache: VoiceCache, draws: list[Described], settings: HeadSettings) -
     }
 
 
-def train_cepstra(cache: VoiceCache, draws: list[Described], settings: HeadSettings, run: Path) -> dict[str, float]:
-    """Fit the final network and one head for each fold; returns the mean AUC over the left-out families, by draw."""
+def train_cepstra(
+    cache: VoiceCache, draws: list[Described], settings: HeadSettings, run: Path, without: Sequence[str] = ()
+) -> dict[str, float]:
+    """Fit the final network and one head for each fold; returns the mean AUC over the left-out families, by draw.
+
+    Args:
+        without: families that the network must not see, beside ``AGAINST`` (for measuring what they are found at); no
+            fold is fitted then.
+    """
     began = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
-    chosen = trainable(cache, settings)
+    chosen = trainable(cache, settings, (*AGAINST, *without))
     head = fit_head(examples(cache, draws, chosen, settings), settings)
     local = fit_head(examples(cache, draws, chosen, settings, local=True), settings)
     by_family: dict[str, list[float]] = {}
-    for split in voice_splits(cache.rows, read_voice_folds()):
+    for split in () if without else voice_splits(cache.rows, read_voice_folds()):
         if not (split.held & (cache.labels == 1)).any() or not (split.held & (cache.labels == 0)).any():
             continue
         own = fit_head(examples(cache, draws, chosen & split.train, settings), settings)
@@ -165,15 +172,22 @@ def train_cepstra(cache: VoiceCache, draws: list[Described], settings: HeadSetti
             told = clip_logits(draw, own(draw.whole), len(cache))
             for family, value in family_aucs(cache, told, split.held).items():
                 by_family.setdefault(family, [np.nan] * len(draws))[place] = value
-    np.savez(run / "crossed.npz", **crossed(cache, draws, settings))
+    if not without:
+        np.savez(run / "crossed.npz", **crossed(cache, draws, settings))
     for family, values in sorted(by_family.items()):
         _LOG.info("  %-20s %s", family, " ".join(f"{value:.3f}" for value in values))
     paired = {row.family for row in cache.rows if row.paired}
     paired -= set(AGAINST)
-    means = {
-        f"draw_{place}": float(np.nanmean([values[place] for family, values in by_family.items() if family in paired]))
-        for place in range(len(draws))
-    }
+    means = (
+        {}
+        if without
+        else {
+            f"draw_{place}": float(
+                np.nanmean([values[place] for family, values in by_family.items() if family in paired])
+            )
+            for place in range(len(draws))
+        }
+    )
     _LOG.info("mean over the families that train: %s", {name: round(value, 4) for name, value in means.items()})
     told = {**asdict(settings), "draws": len(draws), "front": front_mark(), "seconds": time.monotonic() - began}
     torch.save(
@@ -196,6 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path(".cache/voice"))
     parser.add_argument("--run", type=Path)
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1], help="0 is the clean one, others are damaged")
+    parser.add_argument("--without", nargs="+", default=[], metavar="FAMILY", help="families to leave out")
     parser.add_argument("--describe", action="store_true", help="compute the features of these draws and stop")
     parser.add_argument("--penalty", type=float, default=HeadSettings.penalty)
     options = parser.parse_args(arguments)
@@ -207,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.describe:
         return 0
     run = options.run or Path(".cache/runs") / options.network
-    train_cepstra(cache, draws, replace(HeadSettings(), penalty=options.penalty), run)
+    train_cepstra(cache, draws, replace(HeadSettings(), penalty=options.penalty), run, options.without)
     return 0
 
 

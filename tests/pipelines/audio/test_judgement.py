@@ -29,9 +29,19 @@ def fusion(conditions: Conditions | None) -> Fusion:
     )
 
 
-NOISE = Covariate(name="snr_db", low=0, high=40, centre=30, scale=10, slope=0.4, intercept=-0.2, reason="noisy")
+NOISE = Covariate(
+    name="snr_db",
+    low=0,
+    high=40,
+    centre=30,
+    scale=10,
+    slope=0.4,
+    intercept=-0.2,
+    abstain_below=16.0,
+    reason="noisy",
+)
 BAND = Covariate(name="bandwidth_hz", low=3000, high=8000, centre=7000, scale=1000, slope=0.1, reason="narrow_band")
-CONDITIONS = Conditions(covariates=(NOISE, BAND), least_slope=0.05, abstain_below_slope=0.5, fitted_on="")
+CONDITIONS = Conditions(covariates=(NOISE, BAND), least_slope=0.05, fitted_on="")
 
 
 def quality(snr: float, band: float = 7000.0) -> SimpleNamespace:
@@ -57,7 +67,7 @@ def test_without_conditions_quality_changes_nothing() -> None:
         (90.0, 7000.0, 1.4, -0.2, None),
         (20.0, 7000.0, 0.6, 0.2, None),
         (15.0, 7000.0, 0.4, 0.3, Reason.NOISY),
-        (20.0, 3000.0, 0.2, 0.2, Reason.NARROW_BAND),
+        (20.0, 3000.0, 0.2, 0.2, None),
         (-5.0, 3000.0, 0.05, 0.6, Reason.NOISY),
         (float("nan"), 7000.0, 1.0, 0.0, None),
     ],
@@ -67,8 +77,7 @@ def test_the_factor_follows_the_measures(
 ) -> None:
     told, why = judge_recording({"voice_cepstra": [1.0]}, [4.0], quality(snr, band), CALIBRATIONS, fusion(CONDITIONS))
     assert told == pytest.approx(factor * 1.75 + shift)
-    # In the sixth row noise takes as much as the band: the name decides.
-    assert why == reason or (why in (Reason.NOISY, Reason.NARROW_BAND) and (snr, band) == (20.0, 3000.0))
+    assert why == reason
 
 
 def test_local_scores_are_fused_alike_and_gaps_stay() -> None:

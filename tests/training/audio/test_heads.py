@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.metrics import auc
 from training.audio.cache import VoiceCache, cache_of
-from training.audio.calibrate import Scored, bent, fit_conditions, mass_of
+from training.audio.calibrate import NOISE_FLOOR_DB, Scored, bent, fit_conditions, mass_of
 from training.audio.conditions import MEASURES
 from training.audio.features import Described
 from training.audio.heads import HeadSettings, clip_mass, examples, fit_head
@@ -94,7 +94,8 @@ def test_conditions_find_that_noise_hides_the_cue() -> None:
     quality[:, MEASURES.index("bandwidth_hz")] = 8000
     scored = Scored(logit, label, np.where(label == 1, "a", "b"), np.zeros(count, np.int64), quality, np.arange(count))
     base, bias, conditions = fit_conditions(logit, scored, mass_of(scored))
-    told, factor = bent(base * logit + bias, scored, conditions)
-    assert factor[snr > 40].mean() > 2 * factor[snr < 5].mean()
+    told, drowned = bent(base * logit + bias, scored, conditions)
+    assert conditions.slope({"snr_db": 45.0}) > 2 * conditions.slope({"snr_db": 2.0})
+    assert (drowned == (snr < NOISE_FLOOR_DB)).all()
     quiet = np.abs(told[snr < 5]).mean()
     assert quiet < 0.5 * np.abs(told[snr > 40]).mean()
