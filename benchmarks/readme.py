@@ -96,10 +96,13 @@ def _robustness_lines() -> list[str]:
     if not told:
         return []
     rows = [row for row in told["rows"] if row["group"] == "all"]
+    # Reals of other collections count among the flagged, and not in the AUC.
+    paired = {row["condition"]: row["auc"] for row in told["rows"] if row["group"] == "groups of both classes"}
+    areas = [paired.get(row["condition"], row["auc"]) for row in rows]
     cells = [
         f"| {row['condition']} | {_percent(row['flagged']['value'])} | {_percent(row['conclusive']['value'])} "
-        f"| {_number(row['auc']['value'])} ({_number(row['auc']['low'])} to {_number(row['auc']['high'])}) |"
-        for row in rows
+        f"| {_number(area['value'])} ({_number(area['low'])} to {_number(area['high'])}) |"
+        for row, area in zip(rows, areas, strict=True)
     ]
     most, fakes = (max(row[kind] for row in rows) for kind in ("real", "fake"))
     return [

@@ -59,13 +59,12 @@ def fold_rows(run: Path, cache: Path, repository: ModelRepository, rounds: int =
 def scored_rows(scored: Scored, calibration: Calibration, fusion: Fusion, rounds: int = 1000) -> list[SoundRow]:
     """Rows of out-of-fold scores under the shipped verdict."""
     log_odds = fusion.weights[MEMBER] * (calibration.slope * scored.logit + calibration.intercept) + fusion.bias
-    factor, least = np.ones(len(log_odds)), 0.0
+    drowned = np.zeros(len(log_odds), bool)
     if fusion.conditions is not None:
-        log_odds, factor = bent(log_odds, scored, fusion.conditions)
-        least = fusion.conditions.abstain_below_slope
+        log_odds, drowned = bent(log_odds, scored, fusion.conditions)
     probability = 1 / (1 + np.exp(-np.clip(log_odds, -60, 60)))
     threshold = fusion.operating_points[fusion.default_operating_point].threshold
-    settled = (factor >= least) & (np.abs(probability - threshold) >= fusion.abstain_below)
+    settled = ~drowned & (np.abs(probability - threshold) >= fusion.abstain_below)
     flagged = settled & (probability >= threshold)
     return [
         _row(NAMES[name], scored.condition == place, scored, log_odds, settled, flagged, rounds)

@@ -26,11 +26,13 @@ from deepscan.labelled import read_items
 from deepscan_client.codes import Medium
 from deepscan_client.errors import DeepScanError
 from pipelines.assessment.local import Labelled
-from pipelines.assessment.voices import ALL, Heard, LocalVoiceJudge, SoundRow, sound_rows, sweep_sounds
+from pipelines.assessment.voices import ALL, PAIRED, Heard, LocalVoiceJudge, SoundRow, sound_rows, sweep_sounds
 
 TARGET = Path(__file__).resolve().parent / "results" / "voice_robustness.json"
 MUST_FLAGGED, MUST_CONCLUSIVE = 0.10, 0.60
 MUST_AUC, AIM_AUC = 0.80, 0.90
+SHOWN = (ALL, PAIRED, GROUP)
+"""Rows that are printed and checked; those of single groups stand in the file."""
 AUC_CONDITIONS = ("mp3 64 kbit/s", "opus 16 kbit/s", "white 20 dB", "babble 20 dB")
 
 
@@ -53,7 +55,7 @@ def recordings(paths: Sequence[Path], reals: Sequence[Path]) -> list[Labelled]:
 
 
 def checks(rows: Sequence[SoundRow]) -> list[dict[str, Any]]:
-    """The limits of the issue, on the rows over all recordings."""
+    """The limits of the issue: on all reals, and on the AUC of groups that hold both classes."""
     told: list[dict[str, Any]] = []
 
     def check(row: SoundRow, kind: str, name: str, limit: float, measured: float | None, met: bool) -> None:
@@ -63,14 +65,17 @@ def checks(rows: Sequence[SoundRow]) -> list[dict[str, Any]]:
             | {"limit": limit, "measured": shown, "met": met}
         )
 
+    groups = {row.group for row in rows}
     for row in rows:
-        if row.group not in (ALL, GROUP):
+        if row.group not in SHOWN:
             continue
         flagged, conclusive, area = row.flagged.value, row.conclusive.value, row.auc.value
-        if row.condition != "none" and flagged is not None and conclusive is not None:
+        if row.group != PAIRED and row.condition != "none" and flagged is not None and conclusive is not None:
             check(row, "must", "reals_flagged", MUST_FLAGGED, flagged, flagged <= MUST_FLAGGED)
             if not row.condition.endswith("10 dB"):
                 check(row, "must", "reals_conclusive", MUST_CONCLUSIVE, conclusive, conclusive >= MUST_CONCLUSIVE)
+        if row.group == ALL and PAIRED in groups:
+            continue
         if row.condition in AUC_CONDITIONS and area is not None:
             check(row, "must", "auc", MUST_AUC, area, area >= MUST_AUC)
             check(row, "aim", "auc", AIM_AUC, area, area >= AIM_AUC)
@@ -105,7 +110,7 @@ def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     for name in ("condition", "group", "reals flagged", "conclusive", "fakes found", "AUC", "unscored"):
         table.add_column(name, justify="left" if name in ("condition", "group") else "right")
     for row in rows:
-        if row["group"] in (ALL, GROUP):
+        if row["group"] in SHOWN:
             table.add_row(
                 row["condition"],
                 row["group"],
@@ -131,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.voice_robustness", description=__doc__)
     parser.add_argument("paths", nargs="*", type=Path, help="labelled recordings")
     parser.add_argument("--reals", nargs="*", type=Path, default=[], help="folders of real recordings")
-    parser.add_argument("--run", type=Path, help="run of voice_cepstra with folds.npz")
+    parser.add_argument("--run", type=Path, help="run of voice_cepstra")
     parser.add_argument("--cache", type=Path, default=Path(".cache/voice"), help="of training speech, for --run")
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--workers", type=int, default=1)

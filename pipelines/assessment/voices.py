@@ -32,6 +32,8 @@ from pipelines.onnx_infer import OnnxInfer
 
 ALL = "all"
 """Name of the row over all groups."""
+PAIRED = "groups of both classes"
+"""Name of the row over those groups that hold reals and fakes: reals of another collection change an AUC."""
 _TALKERS = 24
 """Real clips that babble is made of."""
 
@@ -125,11 +127,14 @@ def sweep_sounds(
 
 
 def sound_rows(swept: dict[str, list[Heard]], rounds: int = 1000) -> list[SoundRow]:
-    """A row for each condition over all recordings, and one for each of its groups."""
+    """A row for each condition over all recordings, over paired groups where there are others, and for each group."""
     rows = []
     for name, heard in swept.items():
         groups = sorted({each.item.group for each in heard})
+        paired = [g for g in groups if len({each.item.fake for each in heard if each.item.group == g}) == 2]
         rows.append(sound_row(name, ALL, heard, rounds))
+        if paired and paired != groups:
+            rows.append(sound_row(name, PAIRED, [each for each in heard if each.item.group in paired], rounds))
         if len(groups) > 1:
             rows += [sound_row(name, g, [each for each in heard if each.item.group == g], rounds) for g in groups]
     return rows

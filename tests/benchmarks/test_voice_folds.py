@@ -56,9 +56,9 @@ def test_the_shipped_threshold_is_laid_on_scores_of_the_folds() -> None:
 
 def test_what_noise_drowns_is_not_concluded() -> None:
     covariate = Covariate(
-        name="snr_db", low=0.0, high=45.0, centre=40.0, scale=10.0, slope=0.5, intercept=0.0, reason="noisy"
+        name="snr_db", low=0.0, high=45.0, centre=40.0, scale=10.0, slope=0.5, abstain_below=25.0, reason="noisy"
     )
-    conditions = Conditions(covariates=(covariate,), least_slope=0.1, abstain_below_slope=0.3, fitted_on="arithmetic")
+    conditions = Conditions(covariates=(covariate,), least_slope=0.1, fitted_on="arithmetic")
     clean, noisy = scored_rows(scored(snr=20.0), CALIBRATION, fusion(conditions), rounds=20)
     assert clean.conclusive.value == 1.0
     assert (noisy.conclusive.value, noisy.flagged.value, noisy.found.value) == (0.0, 0.0, 0.0)

@@ -13,7 +13,7 @@ from deepscan_client import InputError, MediaError, Medium, make_verdict
 from deepscan_client.verdict import Verdict
 from pipelines.assessment.local import Labelled
 from pipelines.assessment.sound_damage import CONDITIONS, RATE, write_sound
-from pipelines.assessment.voices import ALL, Heard, LocalVoiceJudge, sound_row, sound_rows, sweep_sounds
+from pipelines.assessment.voices import ALL, PAIRED, Heard, LocalVoiceJudge, sound_row, sound_rows, sweep_sounds
 from pipelines.audio.source import decode_audio
 
 
@@ -55,7 +55,8 @@ def test_every_recording_meets_every_condition_in_order(items: list[Labelled]) -
     for heard in swept.values():
         assert [each.item for each in heard] == items
     plain = {row.group: row for row in sound_rows(swept, rounds=20) if row.condition == "none"}
-    assert list(plain) == [ALL, "g0", "g1", "g2"]
+    assert list(plain) == [ALL, PAIRED, "g0", "g1", "g2"]
+    assert (plain[PAIRED].real, plain[PAIRED].fake) == (2, 2)
     whole = plain[ALL]
     assert (whole.real, whole.fake, whole.auc.value, whole.flagged.value, whole.found.value) == (3, 2, 1.0, 0.0, 1.0)
     assert plain["g2"].auc.value is None
