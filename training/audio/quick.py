@@ -120,8 +120,8 @@ def train_recordings(items: VoiceItems, train: Ints, val: Ints, run: Path, seed:
     draws = [describe(_cut(cache, sounds, speech, None), front, 1)]
     if augment:
         draws.append(describe(_cut(cache, sounds, speech, seed), front, 2))
-    # So few recordings: the weights are held tightly, and the given fakes count as much as the copies.
-    settings = HeadSettings(penalty=0.02, unpaired=1.0, seed=seed)
+    # The given fakes count as much as the copies.
+    settings = HeadSettings(shrinkage=1.0, unpaired=1.0)
     chosen = np.ones(len(cache), np.bool_)
     head = fit_head(examples(cache, draws, chosen, settings), settings)
     local = fit_head(examples(cache, draws, chosen, settings, local=True), settings)

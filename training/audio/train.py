@@ -209,10 +209,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("network", choices=("voice_cepstra",))
     parser.add_argument("--cache", type=Path, default=Path(".cache/voice"))
     parser.add_argument("--run", type=Path)
-    parser.add_argument("--draws", type=int, nargs="+", default=[0, 1], help="0 is the clean one, others are damaged")
+    parser.add_argument(
+        "--draws", type=int, nargs="+", default=[0, 1, 2, 3], help="0 is the clean one, others are damaged"
+    )
     parser.add_argument("--without", nargs="+", default=[], metavar="FAMILY", help="families to leave out")
     parser.add_argument("--describe", action="store_true", help="compute the features of these draws and stop")
-    parser.add_argument("--penalty", type=float, default=HeadSettings.penalty)
+    parser.add_argument("--shrinkage", type=float, default=HeadSettings.shrinkage)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
@@ -222,7 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.describe:
         return 0
     run = options.run or Path(".cache/runs") / options.network
-    train_cepstra(cache, draws, replace(HeadSettings(), penalty=options.penalty), run, options.without)
+    train_cepstra(cache, draws, replace(HeadSettings(), shrinkage=options.shrinkage), run, options.without)
     return 0
 
 
