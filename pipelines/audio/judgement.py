@@ -87,7 +87,7 @@ def local_log_odds(
     total = total + bias
     if fusion is None or fusion.conditions is None:
         return total
-    values = measures(quality, [each.name for each in fusion.conditions.covariates])
-    slope = fusion.conditions.slope(values)
-    shift = fusion.conditions.log_odds(0.0, values)
+    measured = measures(quality, [each.name for each in fusion.conditions.covariates])
+    slope = fusion.conditions.slope(measured)
+    shift = fusion.conditions.log_odds(0.0, measured)
     return np.asarray(slope * total + shift)

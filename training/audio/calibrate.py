@@ -102,7 +102,7 @@ def mass_of(scored: Scored) -> Floats:
             others = len(np.unique(scored.condition)) - 1
             share = 1.0 if not others else CLEAN_SHARE if condition == 0 else (1 - CLEAN_SHARE) / others
             mass[members] *= 0.5 * share / max(mass[members].sum(), 1e-12)
-    return mass / mass.sum()
+    return np.asarray(mass / mass.sum())
 
 
 def covariates_of(scored: Scored, mass: Floats) -> tuple[list[Covariate], Floats]:

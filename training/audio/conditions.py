@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +76,7 @@ class Heard:
     weight: Floats
     whole: Floats
 
-    def clip_mean(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    def clip_mean(self, logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
         """Mean of window values for each entry, by seconds of speech; NaN where there is no window. [e]"""
         weight = np.maximum(self.weight.astype(np.float64), 1e-3)
         total = np.bincount(self.entry, weight, minlength=len(self.row))

@@ -212,7 +212,7 @@ def draws_of(
             whole = Described.join(parts)
             order = np.argsort(whole.clip, kind="stable")
             parts = [Described(whole.clip[order], whole.weight[order], whole.whole[order], whole.local[order])]
-            known = [each.path in done or bool(wanted[number]) for number, each in enumerate(cache.rows)]
-            save(file, parts[0], [each.path for each in cache.rows], known)
+            told = [each.path in done or bool(wanted[number]) for number, each in enumerate(cache.rows)]
+            save(file, parts[0], [each.path for each in cache.rows], told)
         result.append(parts[0])
     return result

@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +87,7 @@ def cut_cache(cache: VoiceCache) -> Cut:
 
 def damaged(pair: npt.NDArray[np.float32], cells: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Two windows [2, SAMPLES] with the same cheap damage: noise of any colour, a narrower band, coarse steps."""
-    made = pair
+    made: npt.NDArray[np.floating[Any]] = pair
     draw = rng.random(3)
     if draw[0] < 0.25:
         spectra = np.fft.rfft(made)
@@ -190,7 +191,7 @@ def train_network(name: str, cache: VoiceCache, cut: Cut, minutes: float, run: P
         loss = functional.binary_cross_entropy_with_logits(told, labels)
         loss = loss + functional.softplus(told[0::2] - told[1::2]).mean()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 3.0)
         optimiser.step()
         keep = min(0.99, (step + 1) / (step + 20))

@@ -189,12 +189,12 @@ def train_cepstra(
         }
     )
     _LOG.info("mean over the families that train: %s", {name: round(value, 4) for name, value in means.items()})
-    told = {**asdict(settings), "draws": len(draws), "front": front_mark(), "seconds": time.monotonic() - began}
+    kept = {**asdict(settings), "draws": len(draws), "front": front_mark(), "seconds": time.monotonic() - began}
     torch.save(
         {
             "network": "voice_cepstra",
             "state": network_of(head, local).state_dict(),
-            "settings": json.dumps(told),
+            "settings": json.dumps(kept),
             "trained_on": json.dumps([source.model_dump() for source in sources_in(cache, chosen)]),
             "result": json.dumps({"held_out": {k: round(float(np.nanmean(v)), 4) for k, v in by_family.items()}}),
         },

@@ -96,7 +96,7 @@ class VoiceSpectrogram(nn.Module):
         picture = picture.contiguous(memory_format=torch.channels_last)
         final = cast(Tensor, self.blocks(torch.relu(self.entry_norm(self.entry(picture)))))
         features = torch.cat([final.mean(dim=3), final.amax(dim=3)], dim=1)
-        return self.head(features, cell_mask(mask, 2))
+        return cast(VoiceOutput, self.head(features, cell_mask(mask, 2)))
 
 
 class TimeBlock(nn.Module):
@@ -137,4 +137,4 @@ class VoiceMfcc(nn.Module):
         x = functional.pad(torch.cat(series, dim=2), (0, 0, 0, 1)).transpose(1, 2)[:, :, :, None]
         x = self.first(torch.relu(self.entry_norm(self.entry(x))))
         x = self.second(torch.relu(self.down_norm(self.down(x))))
-        return self.head(x[:, :, :, 0], cell_mask(mask, 2))
+        return cast(VoiceOutput, self.head(x[:, :, :, 0], cell_mask(mask, 2)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ WHOLE = SAMPLES // CELL * CELL
 """Samples of the whole cells of a window: what the front ends look at."""
 
 
-def mel(hertz: np.ndarray | float) -> np.ndarray:
+def mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Hertz to mel (O'Shaughnessy, 1987)."""
     return np.asarray(2595.0 * np.log10(1.0 + np.asarray(hertz) / 700.0))
 

@@ -103,14 +103,15 @@ class GraphAttention(nn.Module):
         products = torch.tanh(self.pair(nodes[:, :, None] * nodes[:, None]))
         sizes = [group.shape[1] for group in groups]
         rows = []
-        for row, part in enumerate(products.split(sizes, dim=1)):
+        for row, part in enumerate(torch.split(products, sizes, dim=1)):
             scores = [
-                (piece * self.weight[row, column]).sum(dim=3) for column, piece in enumerate(part.split(sizes, dim=2))
+                (piece * self.weight[row, column]).sum(dim=3)
+                for column, piece in enumerate(torch.split(part, sizes, dim=2))
             ]
             rows.append(torch.cat(scores, dim=2))
         share = torch.softmax(torch.cat(rows, dim=1) / self.temperature, dim=2)
         mixed = functional.selu(self.norm(self.gather(share @ nodes) + self.keep(nodes)))
-        return list(mixed.split(sizes, dim=1))
+        return list(torch.split(mixed, sizes, dim=1))
 
 
 class StackNode(nn.Module):
@@ -124,7 +125,8 @@ class StackNode(nn.Module):
 
     def forward(self, stack: Tensor, nodes: Tensor) -> Tensor:
         share = torch.softmax(self.weight(torch.tanh(self.score(stack * nodes))), dim=1)
-        return self.gather((share * nodes).sum(dim=1, keepdim=True)) + self.keep(stack)
+        gathered: Tensor = self.gather((share * nodes).sum(dim=1, keepdim=True))
+        return gathered + cast(Tensor, self.keep(stack))
 
 
 class Branch(nn.Module):
