@@ -25,7 +25,8 @@ TARGET = Path(__file__).resolve().parent / "results" / "networks.json"
 
 
 def macs(model: nn.Module, entry: Network) -> int:
-    """Multiply-accumulates of one crop or clip."""
+    """Multiply-accumulates of one crop, clip or window."""
+    model.requires_grad_(False)  # the counter follows gradients of parameters that a layer is called with
     # oneDNN's fused recurrent layer is one operator that the counter does not know; without it, its products are seen.
     with torch.backends.mkldnn.flags(enabled=False), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(*entry.example(1))

@@ -68,7 +68,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> VoiceCache:
 def run(cache: VoiceCache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     wanted = np.ones(len(cache), bool)
-    train_cepstra(cache, draws_of(cache, speech_of_cache(cache), [0], wanted), HeadSettings(epochs=2), folder)
+    train_cepstra(cache, draws_of(cache, speech_of_cache(cache), [0], wanted), HeadSettings(), folder)
     return folder
 
 
