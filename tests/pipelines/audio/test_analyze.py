@@ -165,8 +165,16 @@ def test_other_members_and_missing_calibrations_are_said(voice_repository: Make,
 def test_measured_quality_decides_where_nothing_may_be_said(
     voice_repository: Make, arithmetic: SimpleNamespace
 ) -> None:
-    noise = {"name": "snr_db", "low": -10, "high": 60, "centre": 80, "scale": 20, "slope": 1.0, "reason": "noisy"}
-    conditions = {"covariates": [noise], "least_slope": 0.1, "abstain_below_slope": 0.5, "fitted_on": "arithmetic"}
+    noise = {
+        "name": "snr_db",
+        "low": -10,
+        "high": 60,
+        "centre": 30,
+        "scale": 20,
+        "abstain_below": 100,
+        "reason": "noisy",
+    }
+    conditions = {"covariates": [noise], "least_slope": 0.1, "fitted_on": "arithmetic"}
     verdict = judged(voice_repository(fusion={"conditions": conditions}), arithmetic, arithmetic.tone(3000, 5.0))
     assert (verdict.label, verdict.reasons[0]) == (Label.INCONCLUSIVE, Reason.NOISY)
     assert verdict.fake_probability is not None
