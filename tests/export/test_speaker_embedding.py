@@ -109,3 +109,13 @@ def test_the_record_and_the_card_say_whose_it_is() -> None:
     assert (record.licence, record.commercial, card.licence.name) == ("Apache-2.0", True, "Apache-2.0")
     assert "Resemble" in card.licence.attribution
     assert not card.family
+
+
+def test_it_becomes_an_engine() -> None:
+    pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT-RTX builds engines without a GPU")
+    from export.tensorrt_build import build_engine, find_tensorrt
+
+    repository = ModelRepository()
+    content = (repository.folder("speaker_embedding") / "model.onnx").read_bytes()
+    shapes = repository.card("speaker_embedding").engine_shapes
+    assert len(build_engine(find_tensorrt(), content, shapes)) > 1_000_000
