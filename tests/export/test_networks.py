@@ -20,7 +20,7 @@ from cards import ModelRepository
 from cards.record import DataSource
 from export import onnx_export, provenance
 from export.generate import outdated
-from export.networks import INPUTS, example_arrays, folded, read_folded, served_form
+from export.networks import INPUTS, example_arrays, folded, outputs_of, read_folded, served_form
 from export.onnx_export import check_outputs, export_model
 from export.provenance import without_paths
 from export.templates import add_card, card_text, model_name
@@ -122,15 +122,15 @@ def test_a_checkpoint_becomes_a_version_that_answers_like_pytorch(entry: Network
     infer = OnnxInfer(repository)
     for count in (3, 2):
         some = {name: value[:count] for name, value in arrays.items()}
-        (answer,) = infer.run([Call(entry.name, some, OUTPUTS)])
+        (answer,) = infer.run([Call(entry.name, some, (*outputs_of(entry), "RECORD"))])
         with torch.inference_mode():
             expected = again(*(torch.from_numpy(value) for value in some.values()))
-        for name, truth in zip(OUTPUTS, expected, strict=False):
+        for name, truth in zip(outputs_of(entry), expected, strict=True):
             np.testing.assert_allclose(answer[name], truth.numpy(), rtol=2e-3, atol=2e-3)
         assert {digest_hex(row) for row in answer["RECORD"]} == {record.weights_sha256}
     assert record.weights_sha256 == hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     assert {value.dtype for value in load_file(str(folder / "weights.safetensors")).values()} == {np.dtype(np.float16)}
-    if "MASK" in arrays:
+    if "MASK" in arrays and entry.takes != "audio":  # a window is zero behind its mask (test_voice.py)
         hidden = dict(arrays)
         (data,) = (name for name in arrays if name != "MASK")
         gone = arrays["MASK"].reshape(*arrays["MASK"].shape, *[1] * (arrays[data].ndim - 2)) == 0
@@ -147,7 +147,7 @@ def test_each_card_fits_its_network(entry: Network, tmp_path: Path) -> None:
     card = ModelRepository(tmp_path).card(entry.name)
     assert card.family == entry.family
     assert tuple(tensor.name for tensor in card.inputs) == INPUTS[entry.takes]
-    assert tuple(tensor.name for tensor in card.outputs) == OUTPUTS
+    assert tuple(tensor.name for tensor in card.outputs) == (*outputs_of(entry), "RECORD")
     arrays = example_arrays(entry, entry.size, 1)
     assert {t.name: t.shape for t in card.inputs} == {name: value.shape[1:] for name, value in arrays.items()}
     for tensor in card.inputs:
