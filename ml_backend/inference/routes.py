@@ -148,11 +148,12 @@ async def _item(
     """One file of a batch: what is wrong with it concerns no other."""
     result: dict[str, Any] = {"index": index, "filename": shown_name(file)}
     asked = _asked(request, form, f".{index}")
-    async with turns, gateway.verdicts.room(file.size or 0, patient=True):
+    async with turns:
         try:
             medium = await _medium_of(file)
-            data = await read_file(file, MAX_AUDIO_BYTES if medium is Medium.AUDIO else MAX_IMAGE_BYTES)
-            verdict = await gateway.verdicts.judge(medium, data, asked, patient=True)
+            async with gateway.verdicts.room(file.size or 0, patient=True):
+                data = await read_file(file, MAX_AUDIO_BYTES if medium is Medium.AUDIO else MAX_IMAGE_BYTES)
+                verdict = await gateway.verdicts.judge(medium, data, asked, patient=True)
             result["verdict"] = verdict.to_dict()
         except DeepScanError as error:
             gateway.stats.error(error)

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -123,11 +123,17 @@ class Verdicts:
 
         Raises:
             OverloadedError: too many large files wait already.
+            DeadlineError: those before it took too long.
         """
-        if size <= LARGE_BYTES:
-            yield
-            return
-        async with self._large.place(patient):
+        async with AsyncExitStack() as held:
+            if size > LARGE_BYTES:
+                try:
+                    async with asyncio.timeout(self._deadlines[Medium.AUDIO]):
+                        await held.enter_async_context(self._large.place(patient))
+                except TimeoutError as error:
+                    raise DeadlineError(
+                        "other large files were at work all the time", remedy="send it again when there is less to do"
+                    ) from error
             yield
 
     async def judge(self, medium: Medium, data: bytes, asked: Asked, patient: bool = False) -> Verdict:

@@ -117,6 +117,20 @@ async def test_long_recordings_go_to_the_model_that_streams_and_large_ones_one_a
     assert running.transport.calls[-1].model == "deepfake_audio"
 
 
+async def test_a_large_recording_does_not_wait_for_ever_behind_others(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdicts, "LARGE_BYTES", 20)
+    running = await start(by_model, recording_deadline=0.2)
+    large = WAV + bytes(50)
+    async with running.gateway.verdicts.room(1000):  # somebody else's takes its time
+        assert running.error(await voice(running, large), 504)["code"] == "deadline_exceeded"
+        files = [("files", ("a.wav", large)), ("files", ("b.wav", WAV))]
+        body = (await running.http.post("/api/batch-predict", files=files)).json()
+        assert [item.get("error", {}).get("code") for item in body["results"]] == ["deadline_exceeded", None]
+    assert (await voice(running, large)).status_code == 200
+
+
 async def test_health_names_the_medium_that_does_not_work(start: Start) -> None:
     broken = {"audio": True}
 
