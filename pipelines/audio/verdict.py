@@ -59,6 +59,9 @@ class VoiceJudge:
         columns = {name: as_array(values) for name, values in evidence.local.items()}
         local = local_log_odds(columns, evidence.quality, heard.calibrations, fusion)
         rows = stretches(local, evidence.step_s, info.duration_s)
+        spans = suspicious(local, evidence.step_s, info.duration_s, _limit(point, fusion))
+        if spans and label is not Label.FAKE:
+            reasons.append(Reason.SUSPICIOUS_PARTS)
         done = time.monotonic_ns()
         return Verdict(
             medium=Medium.AUDIO,
@@ -91,7 +94,7 @@ class VoiceJudge:
             },
             request_id=info.options.request_id,
             timeline=tuple((begin, end, sigmoid(value)) for begin, end, value in rows),
-            suspicious=suspicious(local, evidence.step_s, info.duration_s, _limit(point, fusion)),
+            suspicious=spans,
         )
 
     def probability(self, evidence: VoiceEvidence) -> float | None:

@@ -60,6 +60,11 @@ def test_each_stage_calls_models_that_exist() -> None:
             assert called in NAMES
 
 
+def test_both_ways_of_a_recording_ask_the_same_networks() -> None:
+    repository = ModelRepository()
+    assert repository.card("deepfake_audio_stream").calls == repository.card("audio_voice").calls
+
+
 def test_a_decoupled_stage_says_so_and_no_other_does() -> None:
     card = ModelRepository().card("image_verdict")
     plain = text_format.Parse(config_text(card, "cpu"), model_config_pb2.ModelConfig())

@@ -73,6 +73,9 @@ class Reason(_Code):
     """A lossy codec left its marks, which may hide or imitate the traces of synthesis."""
     CUT_OFF = "cut_off"
     """The file ends early or is damaged inside: what could be decoded was judged."""
+    SUSPICIOUS_PARTS = "suspicious_parts"
+    """The recording as a whole was not found fake, but some of its seconds sound synthetic by themselves
+    (``Verdict.suspicious``): it may be real with a false piece, or those seconds may be a false alarm."""
 
 
 class ErrorCode(_Code):

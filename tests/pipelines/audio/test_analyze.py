@@ -75,6 +75,9 @@ def test_spliced_seconds_are_named_and_drawn_on_the_timeline(
             assert probability < 0.1
     assert [row[0] for row in verdict.timeline] == sorted(row[0] for row in verdict.timeline)
     assert verdict.timeline[-1][1] <= 16.0
+    assert (verdict.label, Reason.SUSPICIOUS_PARTS in verdict.reasons) == ("real", True)
+    whole = judged(repository, arithmetic, arithmetic.tone(3000, 6.0))
+    assert Reason.SUSPICIOUS_PARTS not in whole.reasons  # it is said by the label
 
 
 @pytest.mark.parametrize("seconds", [7.0, 65.0])
