@@ -60,8 +60,8 @@ def test_empty_sounds_have_numbers_too() -> None:
     assert np.isfinite(trivial_numbers(np.zeros(100, np.float32))).all()
 
 
-#: Generators whose copies still differ from their reals in loudness or band by more than the limit allows: measured, and
-#: not mended yet (training/EXPERIMENTS.md). All pairs together keep the limit.
+#: Generators whose copies still differ from their reals in loudness or band by more than the limit allows: measured,
+#: and not mended yet (training/EXPERIMENTS.md). All pairs together keep the limit.
 OVER = {"lpc", "own_autoregressive", "own_codec", "own_source_filter", "own_upsampling"}
 
 
