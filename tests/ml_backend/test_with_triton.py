@@ -137,7 +137,10 @@ def test_bad_neighbours_cost_nothing_and_no_answer_is_a_500(gateway: Process) ->
 def test_sigterm_turns_health_to_503_and_loses_no_photo(gateway: Process) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(gateway.photo, GROUP, fresh="true") for _ in range(8)]
-        while httpx.get(f"{gateway.url}/api/stats").json()["load"]["in_flight"] < 4:
+        arrived = 0  # a photo that comes after the signal is refused, and rightly so: wait for all of them
+        while arrived < len(answers):
+            load = httpx.get(f"{gateway.url}/api/stats").json()["load"]
+            arrived = load["in_flight"] + load["waiting"] + sum(answer.done() for answer in answers)
             time.sleep(0.005)
         gateway.process.send_signal(signal.SIGTERM)
         states = set()
