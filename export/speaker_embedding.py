@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cards.record import VersionRecord
+from export.converted import write_converted
 from export.graph import (
     IR_VERSION,
     OPSET,
@@ -28,9 +28,7 @@ from export.graph import (
     half_rounded,
     record_words,
     safetensors_bytes,
-    write_bytes,
 )
-from export.record import git_revision, hashes, now, write_record
 
 Floats = npt.NDArray[np.float32]
 
@@ -177,25 +175,13 @@ def _encoder(weights: Mapping[str, Floats], tensors: dict[str, npt.NDArray[np.ge
 def main(target: Path = Path("model_repository/speaker_embedding/1")) -> None:
     """Write ``model.onnx``, ``weights.safetensors`` and ``record.json`` into the version folder ``target``."""
     model, weights = convert(source_path())
-    target.mkdir(parents=True, exist_ok=True)
-    for name, content in (
-        ("weights.safetensors", weights),
-        ("model.onnx", model.SerializeToString(deterministic=True)),
-    ):
-        print(f"{target / name}: {len(content)} bytes, sha256 {write_bytes(target / name, content)}")
-    files = hashes(target)
-    record = VersionRecord(
-        model="speaker_embedding",
-        version=int(target.name),
-        created=now(),
-        git_revision=git_revision(),
-        files=files,
-        weights_sha256=files["weights.safetensors"],
+    write_converted(
+        target,
+        model,
+        weights,
         origin="Resemblyzer 0.1.4 (pretrained.pt), converted by export/speaker_embedding.py",
         licence="Apache-2.0",
-        commercial=True,
     )
-    write_record(target, record)
 
 
 if __name__ == "__main__":

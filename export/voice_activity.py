@@ -22,15 +22,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
-from cards.record import VersionRecord
+from export.converted import write_converted
 from export.graph import (
     IR_VERSION,
     OPSET,
     add_record_output,
     record_words,
-    write_bytes,
 )
-from export.record import git_revision, hashes, now, write_record
 
 PIN = "silero-vad==6.2.3"
 FILE = "silero_vad_16k_sequence.onnx"
@@ -201,25 +199,13 @@ def convert(weights: Weights) -> tuple[onnx.ModelProto, bytes]:
 def main(target: Path = Path("model_repository/voice_activity/1")) -> None:
     """Write ``model.onnx``, ``weights.safetensors`` and ``record.json`` into the version folder ``target``."""
     model, weights = convert(read_weights(source_folder() / FILE))
-    target.mkdir(parents=True, exist_ok=True)
-    for name, content in (
-        ("weights.safetensors", weights),
-        ("model.onnx", model.SerializeToString(deterministic=True)),
-    ):
-        print(f"{target / name}: {len(content)} bytes, sha256 {write_bytes(target / name, content)}")
-    files = hashes(target)
-    record = VersionRecord(
-        model="voice_activity",
-        version=int(target.name),
-        created=now(),
-        git_revision=git_revision(),
-        files=files,
-        weights_sha256=files["weights.safetensors"],
+    write_converted(
+        target,
+        model,
+        weights,
         origin=f"silero-vad 6.2.3 ({FILE}), converted by export/voice_activity.py",
         licence="MIT",
-        commercial=True,
     )
-    write_record(target, record)
 
 
 if __name__ == "__main__":
