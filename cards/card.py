@@ -31,6 +31,7 @@ class Tensor(Strict):
     shape: tuple[int, ...]
     """Sizes; -1 where the size varies."""
     optional: bool = False
+    """An input that may be left out; an output that is computed only for a request that wants it."""
     description: str = ""
 
 
@@ -61,10 +62,14 @@ class FaceDetection(Strict):
 
     scale: float = Field(default=0.3125, gt=0, le=1)
     """The detector's picture is this share of the photo's long side, within the next two limits."""
-    min_side: int = Field(default=320, ge=32)
+    min_side: int = Field(default=224, ge=32)
     max_side: int = Field(default=1280, ge=32)
     threshold: float = Field(default=0.35, gt=0, lt=1)
-    """Smallest score of a face in the first look."""
+    """Smallest score of a face, unless nothing was found above it."""
+    closer_below: float = Field(default=0.1, ge=0, lt=1)
+    """Where a face spans less than this share of the photo's long side, a closer look follows,"""
+    closer_zoom: float = Field(default=2.0, ge=1, le=4)
+    """with a picture larger by this factor: among small faces the first look misses smaller ones."""
     rescue_threshold: float = Field(default=0.3, gt=0, lt=1)
     """Smallest score in the second look, which is taken only where the first found nothing."""
     rescue_side: int = Field(default=320, ge=32, multiple_of=32)

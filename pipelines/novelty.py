@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,19 @@ class Space:
             centres.astype(np.float16).astype(np.float64), basis, variances.astype(np.float32).astype(float), rest
         )
 
+    @cached_property
+    def _of_centres(self) -> tuple[Floats, Floats]:
+        """The centres along the directions, [c, k], and their squared lengths, [c]: the same for every photo."""
+        return self.centres @ self.basis, (self.centres**2).sum(axis=1)
+
     def distances(self, embeddings: NDArray[np.floating[Any]]) -> Floats:
         """Distance of each embedding [n, d] to its nearest centre, divided by the root of d; float64 [n]."""
         points = np.asarray(embeddings, dtype=np.float64)
-        along = (points @ self.basis)[:, None] - (self.centres @ self.basis)[None]
-        squares = (points**2).sum(axis=1)[:, None] - 2 * points @ self.centres.T + (self.centres**2).sum(axis=1)
+        centres_along, lengths = self._of_centres
+        # Not "@": for so little work the threads of a BLAS spin longer than they compute, and take another
+        # photo's core.
+        along = np.einsum("nd,dk->nk", points, self.basis)[:, None] - centres_along[None]
+        squares = (points**2).sum(axis=1)[:, None] - 2 * np.einsum("nd,cd->nc", points, self.centres) + lengths
         outside = np.maximum(squares - (along**2).sum(axis=2), 0.0) / self.rest
         whole = (along**2 / self.variances).sum(axis=2) + outside
         return np.asarray(np.sqrt(whole.min(axis=1) / points.shape[1]))

@@ -31,24 +31,63 @@ class OnnxNetwork:
     """
 
     def __init__(self, card: ModelCard, path: Path) -> None:
+        self._card, self._path = card, path
+        self._always = frozenset(t.name for t in card.outputs if not t.optional)
+        self._lock = threading.Lock()
+        self._complete: onnxruntime.InferenceSession | None = None
+        if len(self._always) == len(card.outputs):
+            self._lean = self._complete = self._load(str(path))
+        else:
+            self._lean = self._load(_without_optional(card, path))
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Arrays:
+        """Run one batch; outputs by name."""
+        session = self._lean if self._always.issuperset(outputs) else self._all_outputs()
+        return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
+
+    def _all_outputs(self) -> onnxruntime.InferenceSession:
+        """The session that computes everything, loaded at its first use: heat maps are asked for rarely."""
+        with self._lock:
+            if self._complete is None:
+                self._complete = self._load(str(self._path))
+            return self._complete
+
+    def _load(self, model: str | bytes) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = card.session.intra_op_threads
-        options.inter_op_num_threads = card.session.inter_op_threads
+        options.intra_op_num_threads = self._card.session.intra_op_threads
+        options.inter_op_num_threads = self._card.session.inter_op_threads
         # A spinning thread takes a core from the other instances (recipes: 203 against fewer requests/s).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own untyped errors
-            raise InstallationError(
-                f"{path} does not load: {str(error)[:200]}",
-                code=ErrorCode.MODEL_MISSING,
-                remedy=f"export it again: deepscan export {card.name}",
-            ) from error
+            raise _does_not_load(self._card, self._path, error) from error
 
-    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Arrays:
-        """Run one batch; outputs by name."""
-        return dict(zip(outputs, self._session.run(list(outputs), dict(inputs)), strict=True))
+
+def _without_optional(card: ModelCard, path: Path) -> bytes:
+    """The graph without what only its optional outputs need: ONNX Runtime computes all that a file names.
+
+    Raises:
+        InstallationError: the file is none, or lacks a tensor that the card names.
+    """
+    import onnx  # the only place of serving that needs it, and it takes 0.2 s to import
+    from onnx.utils import Extractor
+
+    try:
+        whole = Extractor(onnx.load(str(path)))
+        names = [t.name for t in card.inputs], [t.name for t in card.outputs if not t.optional]
+        return bytes(whole.extract_model(*names).SerializeToString())
+    except Exception as error:  # protobuf and onnx raise whatever a damaged file leads to
+        raise _does_not_load(card, path, error) from error
+
+
+def _does_not_load(card: ModelCard, path: Path, error: Exception) -> InstallationError:
+    return InstallationError(
+        f"{path} does not load: {str(error)[:200]}",
+        code=ErrorCode.MODEL_MISSING,
+        remedy=f"export it again: deepscan export {card.name}",
+    )
 
 
 def load_network(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> int:
     """Check; an assertion names what is wrong."""
-    for name in ("torch", "onnx", "pytest"):
+    for name in ("torch", "onnxscript", "pytest"):
         assert importlib.util.find_spec(name) is None, f"{name} came with the serving set"
     command = Path(sys.executable).with_name("deepscan")
     shown = subprocess.run([command, "--help"], capture_output=True, text=True, check=True, cwd="/").stdout

@@ -67,7 +67,10 @@ def similarities(landmarks: npt.NDArray[np.floating[Any]], size: int, margin: fl
 
 def inverse_transforms(transforms: FloatArray) -> FloatArray:
     """Transforms from crop pixels back to photo pixels, for overlays; [n, 2, 3] to [n, 2, 3]."""
-    linear = np.linalg.inv(transforms[:, :, :2])
+    # In closed form: LAPACK's threads would go on spinning for longer than the whole photo takes.
+    a, b, c, d = transforms[:, 0, 0], transforms[:, 0, 1], transforms[:, 1, 0], transforms[:, 1, 1]
+    rows = [np.stack([d, -b], axis=1), np.stack([-c, a], axis=1)]
+    linear = np.stack(rows, axis=1) / (a * d - b * c)[:, None, None]
     shift = -(linear @ transforms[:, :, 2:])
     return np.concatenate([linear, shift], axis=2)
 

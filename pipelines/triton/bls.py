@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,17 @@ from pipelines.infer import Arrays, Call
 
 
 class BlsInfer:
-    """Calls models of the same server. Independent calls run side by side."""
+    """Calls models of the same server. Independent calls run side by side.
+
+    Triton's ``async_exec`` is ``exec`` in the thread pool of a running event loop. One pool that stays does the same
+    and saves a photo the making and joining of a loop and its threads.
+
+    Args:
+        together: most calls in flight.
+    """
+
+    def __init__(self, together: int = 4) -> None:
+        self._pool = ThreadPoolExecutor(together, thread_name_prefix="bls")
 
     def run(self, calls: Sequence[Call]) -> list[Arrays]:
         """Run the calls and answer in order.
@@ -23,14 +33,9 @@ class BlsInfer:
             DeepScanError: the error of the first call that failed.
         """
         requests = [_request(call) for call in calls]
-        if len(requests) == 1:
-            return [_arrays(calls[0], requests[0].exec())]
-        responses = asyncio.run(_together(requests))
+        rest = [self._pool.submit(request.exec) for request in requests[1:]]
+        responses = [requests[0].exec(), *(future.result() for future in rest)]
         return [_arrays(call, response) for call, response in zip(calls, responses, strict=True)]
-
-
-async def _together(requests: list[Any]) -> list[Any]:
-    return list(await asyncio.gather(*(request.async_exec() for request in requests)))
 
 
 def _request(call: Call) -> Any:

@@ -97,7 +97,8 @@ def test_wild_maps_stay_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "long_side"), [(256, 256, 320), (480, 640, 320), (3000, 4000, 1250), (9000, 100, 1280)]
+    ("height", "width", "long_side"),
+    [(256, 256, 224), (480, 640, 224), (768, 1024, 320), (3000, 4000, 1250), (9000, 100, 1280)],
 )
 def test_the_detectors_picture_follows_the_card(height: int, width: int, long_side: int) -> None:
     picture, factor = detector_picture(np.full((height, width, 3), 200, np.uint8), POLICY)
@@ -109,13 +110,13 @@ def test_the_detectors_picture_follows_the_card(height: int, width: int, long_si
 
 
 def test_boxes_come_back_in_photo_pixels_cut_at_its_border_largest_first() -> None:
-    photo = np.zeros((600, 800, 3), np.uint8)
-    maps = empty_maps(1, 256, 320)  # 800 px become 320: a factor of 0.4
+    photo = np.zeros((768, 1024, 3), np.uint8)
+    maps = empty_maps(1, 256, 320)  # 1024 px become 320: a factor of 0.3125
     put_face(maps, 0, (100, 100, 140, 140))
     put_face(maps, 0, (-20, 150, 80, 260))
     faces = find_faces(photo, Detector(maps), POLICY)
-    np.testing.assert_allclose(faces.boxes, [[0, 375, 200, 600], [250, 250, 350, 350]], atol=0.01)
-    assert faces.sizes.tolist() == pytest.approx([225, 100])
+    np.testing.assert_allclose(faces.boxes, [[0, 480, 256, 768], [320, 320, 448, 448]], atol=0.01)
+    assert faces.sizes.tolist() == pytest.approx([288, 128])
 
 
 def test_at_most_the_cards_number_of_faces_is_kept() -> None:
@@ -123,9 +124,36 @@ def test_at_most_the_cards_number_of_faces_is_kept() -> None:
     for row in range(9):
         for column in range(9):
             put_face(maps, 0, (column * 34 + 2, row * 34 + 2, column * 34 + 22 + row, row * 34 + 22 + row))
-    faces = find_faces(np.zeros((320, 320, 3), np.uint8), Detector(maps), POLICY.model_copy(update={"max_faces": 10}))
+    policy = POLICY.model_copy(update={"max_faces": 10, "min_side": 320, "closer_below": 0.0})
+    faces = find_faces(np.zeros((320, 320, 3), np.uint8), Detector(maps), policy)
     assert len(faces) == 10
     assert faces.sizes.min() >= 27
+
+
+def test_among_small_faces_a_closer_look_finds_smaller_ones() -> None:
+    first, closer = empty_maps(1, 224, 224), empty_maps(1, 448, 448)
+    put_face(first, 0, (100, 100, 116, 116))
+    put_face(closer, 0, (200, 200, 232, 232))
+    put_face(closer, 0, (300, 100, 320, 120))
+    detector = Detector(first, closer)
+    faces = find_faces(np.zeros((560, 560, 3), np.uint8), detector, POLICY)
+    assert [shown.shape for shown in detector.seen] == [(1, 224, 224, 3), (1, 448, 448, 3)]
+    np.testing.assert_allclose(faces.boxes, [[250, 250, 290, 290], [375, 125, 400, 150]], atol=0.01)
+
+
+def test_a_closer_look_that_finds_less_is_not_believed() -> None:
+    first = empty_maps(1, 224, 224)
+    put_face(first, 0, (100, 100, 116, 116))
+    faces = find_faces(np.zeros((560, 560, 3), np.uint8), Detector(first, empty_maps(1, 448, 448)), POLICY)
+    np.testing.assert_allclose(faces.boxes, [[250, 250, 290, 290]], atol=0.01)
+
+
+def test_a_large_face_needs_no_closer_look() -> None:
+    first = empty_maps(1, 224, 224)
+    put_face(first, 0, (60, 60, 160, 160))
+    detector = Detector(first)
+    assert len(find_faces(np.zeros((640, 640, 3), np.uint8), detector, POLICY)) == 1
+    assert len(detector.seen) == 1
 
 
 @pytest.mark.parametrize("turns", range(4))

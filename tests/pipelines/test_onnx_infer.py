@@ -1,0 +1,54 @@
+"""Networks in this process: outputs that cost extra are computed only for those who want them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cards import ModelRepository
+from deepscan_client.errors import InstallationError
+from pipelines import onnx_infer
+from pipelines.onnx_infer import OnnxNetwork, load_network
+
+REPOSITORY = ModelRepository()
+CROPS = np.random.default_rng(3).integers(0, 256, (2, 160, 160, 3)).astype(np.uint8)
+
+
+def test_optional_outputs_do_not_change_the_others() -> None:
+    network = load_network(REPOSITORY, "frame_cnn")
+    lean = network.run({"IMAGES": CROPS}, ["LOGIT", "EMBEDDING"])
+    whole = network.run({"IMAGES": CROPS}, ["LOGIT", "EMBEDDING", "CAM"])
+    assert whole["CAM"].shape == (2, 20, 20)
+    for name, values in lean.items():
+        np.testing.assert_allclose(values, whole[name], rtol=1e-4, atol=1e-4)
+
+
+def test_the_whole_graph_is_loaded_when_it_is_first_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    load = OnnxNetwork._load
+    monkeypatch.setattr(OnnxNetwork, "_load", lambda self, model: loaded.append(type(model)) or load(self, model))
+    network = load_network(REPOSITORY, "frame_cnn")
+    network.run({"IMAGES": CROPS}, ["LOGIT"])
+    assert loaded == [bytes]
+    for _ in range(2):
+        network.run({"IMAGES": CROPS}, ["CAM"])
+    assert loaded == [bytes, str]
+
+
+def test_a_network_without_optional_outputs_does_not_import_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> bytes:
+        raise AssertionError("the graph was cut")
+
+    monkeypatch.setattr(onnx_infer, "_without_optional", never)
+    answer = load_network(REPOSITORY, "blend_cnn").run({"IMAGES": CROPS}, ["LOGIT"])
+    assert answer["LOGIT"].shape == (2, 1)
+
+
+def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
+    damaged = tmp_path / "model.onnx"
+    damaged.write_bytes(b"no graph")
+    for name in ("frame_cnn", "blend_cnn"):
+        with pytest.raises(InstallationError, match=f"deepscan export {name}"):
+            OnnxNetwork(REPOSITORY.card(name), damaged)
