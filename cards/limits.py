@@ -24,6 +24,21 @@ MAX_VIDEO_SECONDS: Final = 3600
 """Seconds of one video."""
 MAX_VIDEO_FRAMES: Final = 250_000
 """Frames of one video, counted from its packets before anything is decoded."""
+MAX_JUDGED_FRAMES: Final = 300
+"""Frames of one video that are looked at, whatever its length; a longer one is sampled more thinly, and says so."""
+MAX_TRACKED_FACES: Final = 6
+"""Faces followed in one frame of a video, the largest first; the verdict says when some were left out."""
+MAX_VIDEO_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of a video that comes in one message to Triton, which is in its memory several times; larger ones come in
+pieces."""
+MAX_CHUNK_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of one piece of a video that is uploaded in pieces."""
+MAX_UPLOADS: Final = 64
+"""Videos that a server holds on its disk at the same time, those at work included."""
+MAX_SPOOL_BYTES: Final = 8 * 1024 * 1024 * 1024
+"""Bytes of all those videos together."""
+UPLOAD_IDLE_SECONDS: Final = 60.0
+"""An upload that nobody goes on with or asks for is deleted after so long."""
 MAX_AUDIO_BYTES: Final = 384 * 1024 * 1024
 """Bytes of one recording: an hour of 16-bit mono at 48 kHz is 346 MB. Sound is decoded from memory, and the request is
 there three times inside the server, which as a whole stays under 4 GB."""
