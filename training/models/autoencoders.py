@@ -151,16 +151,29 @@ class DenoisingAutoencoder(Autoencoder):
 
 
 class _Flat(Autoencoder):
-    """An autoencoder whose latent is one vector."""
+    """An autoencoder whose latent is one vector.
+
+    A convolution narrows the map before it is flattened: the linear layers would else hold two thirds of the weights.
+    """
+
+    CHANNELS = 24
 
     def __init__(self, latent: int, told: int) -> None:
         super().__init__()
-        cells = WIDTHS[-1] * GRID * GRID
+        cells = self.CHANNELS * GRID * GRID
+        self.narrow = nn.Conv2d(WIDTHS[-1], self.CHANNELS, 1)
+        self.widen = nn.Conv2d(self.CHANNELS, WIDTHS[-1], 1)
         self.to_latent = nn.Linear(cells, told)
         self.from_latent = nn.Linear(latent, cells)
 
+    def flat(self, x: Tensor) -> Tensor:
+        """The narrowed map as one vector, [n, cells]."""
+        result: Tensor = self.narrow(self.encoder(x)).flatten(1)
+        return result
+
     def decode(self, latent: Tensor) -> Tensor:
-        result: Tensor = self.decoder(self.from_latent(latent).reshape(-1, WIDTHS[-1], GRID, GRID))
+        narrow = self.from_latent(latent).reshape(-1, self.CHANNELS, GRID, GRID)
+        result: Tensor = self.decoder(self.widen(narrow))
         return result
 
 
@@ -180,7 +193,7 @@ class VariationalAutoencoder(_Flat):
         self.beta = beta
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.to_latent(self.encoder(x).flatten(1)).chunk(2, dim=1)
+        mean, log_variance = self.to_latent(self.flat(x)).chunk(2, dim=1)
         return mean, log_variance.clamp(-8, 8)
 
     @staticmethod
@@ -221,7 +234,7 @@ class AnomalyAutoencoder(_Flat):
         self.register_buffer("whitening", torch.eye(self.LATENT))
 
     def encode(self, x: Tensor) -> Tensor:
-        result: Tensor = self.to_latent(self.encoder(x).flatten(1))
+        result: Tensor = self.to_latent(self.flat(x))
         return result
 
     def latent_error(self, x: Tensor, latent: Tensor) -> Tensor:
