@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cards.limits import MAX_OPTIONS_BYTES
+from cards.limits import MAX_JUDGED_FRAMES, MAX_OPTIONS_BYTES
 from deepscan_client.errors import RequestError
 
 
@@ -20,7 +20,17 @@ class Options(BaseModel):
     It costs about 20 ms for 4 s."""
     confidence_threshold: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
     """``fake`` where ``fake_probability`` is at least this; the record's operating point where left out."""
+    num_frames: int | None = Field(default=None, ge=1, le=MAX_JUDGED_FRAMES)
+    """Frames of a video to judge, spread evenly over its time; five a second where left out."""
+    fps: float | None = Field(default=None, gt=0.0, le=240.0, allow_inf_nan=False)
+    """Frames a second of a video to judge instead, as far as the limit of frames allows; not with ``num_frames``."""
     request_id: str = Field(default="", max_length=128)
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> Options:
+        if self.num_frames is not None and self.fps is not None:
+            raise ValueError("give num_frames or fps, not both")
+        return self
 
 
 def parse_options(text: bytes | str | None) -> Options:
@@ -34,7 +44,7 @@ def parse_options(text: bytes | str | None) -> Options:
     if len(text) > MAX_OPTIONS_BYTES:
         raise RequestError(
             f"the options have {len(text)} bytes, {MAX_OPTIONS_BYTES} are allowed",
-            remedy="send only heatmaps, analyzers, confidence_threshold and request_id",
+            remedy="send only heatmaps, analyzers, confidence_threshold, num_frames, fps and request_id",
         )
     try:
         return Options.model_validate_json(text)
@@ -43,5 +53,6 @@ def parse_options(text: bytes | str | None) -> Options:
         field = ".".join(str(part) for part in first["loc"]) or "options"
         raise RequestError(
             f"{field}: {first['msg']}",
-            remedy="options are a JSON object with heatmaps, analyzers, confidence_threshold (0 to 1) and request_id",
+            remedy="options are a JSON object with heatmaps, analyzers, confidence_threshold (0 to 1), request_id, and "
+            f"for a video num_frames (1 to {MAX_JUDGED_FRAMES}) or fps",
         ) from error

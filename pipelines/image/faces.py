@@ -111,7 +111,7 @@ def decode_maps(
     return Faces(boxes, scores, points.transpose(1, 0, 2).astype(np.float32))[order]
 
 
-def _shrunk(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def shrunk(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """The photo resized to (width, height). Far reductions start with exact halvings: they average areas at the speed
     of memory, where one reduction by an odd ratio takes ten times as long."""
     while pixels.shape[1] >= 2 * size[0] and pixels.shape[0] >= 2 * size[1] and min(pixels.shape[:2]) >= 4:
@@ -136,19 +136,20 @@ def detector_picture(pixels: Pixels, policy: FaceDetection, zoom: float = 1.0) -
     long_side = max(height, width)
     side = float(np.clip(long_side * policy.scale, policy.min_side, policy.max_side))
     factor = min(side * zoom, float(policy.max_side)) / long_side
-    resized = _shrunk(pixels, (max(1, round(width * factor)), max(1, round(height * factor))))
+    resized = shrunk(pixels, (max(1, round(width * factor)), max(1, round(height * factor))))
     new_height, new_width = resized.shape[:2]
     pad_width, pad_height = -new_width % MULTIPLE, -new_height % MULTIPLE
     padded = cv2.copyMakeBorder(resized, 0, pad_height, 0, pad_width, cv2.BORDER_CONSTANT)
     return np.asarray(padded, dtype=np.uint8), factor
 
 
-def _faces_of(outputs: Mapping[str, FloatArray], item: int, threshold: float, policy: FaceDetection) -> Faces:
+def faces_of(outputs: Mapping[str, FloatArray], item: int, threshold: float, policy: FaceDetection) -> Faces:
+    """Faces of one picture of a batch that the detector answered, in pixels of that picture."""
     heatmap, scale, offset, landmarks = (outputs[name][item] for name in ("HEATMAP", "SCALE", "OFFSET", "LANDMARKS"))
     return decode_maps(heatmap, scale, offset, landmarks, threshold, policy.nms_iou)
 
 
-def _mapped(faces: Faces, matrix: npt.NDArray[np.float64]) -> Faces:
+def moved_faces(faces: Faces, matrix: npt.NDArray[np.float64]) -> Faces:
     """Faces moved by an affine 2x3 matrix; boxes become the bounding boxes of their moved corners."""
     corners = faces.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     moved = corners @ matrix[:, :2].T + matrix[:, 2]
@@ -166,14 +167,14 @@ def _rescue(pixels: Pixels, detect: Detect, policy: FaceDetection) -> Faces:
     height, width = pixels.shape[:2]
     side = policy.rescue_side
     factor = side * policy.rescue_fill / max(height, width)
-    small = _shrunk(pixels, (max(1, round(width * factor)), max(1, round(height * factor))))
+    small = shrunk(pixels, (max(1, round(width * factor)), max(1, round(height * factor))))
     top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     upright = cv2.copyMakeBorder(
         small, top, side - small.shape[0] - top, left, side - small.shape[1] - left, cv2.BORDER_CONSTANT
     )
     turned = np.stack([np.rot90(upright, turns) for turns in range(4)]).astype(np.uint8)
     outputs = detect(turned)
-    found = [_faces_of(outputs, turns, policy.rescue_threshold, policy) for turns in range(4)]
+    found = [faces_of(outputs, turns, policy.rescue_threshold, policy) for turns in range(4)]
     best = int(np.argmax([faces.scores.max(initial=0.0) for faces in found]))
     # From the turned square back to the upright one, then to the photo. rot90 turns counter-clockwise.
     turn_back = np.array(
@@ -186,14 +187,14 @@ def _rescue(pixels: Pixels, detect: Detect, policy: FaceDetection) -> Faces:
         dtype=np.float64,
     )[best]
     to_photo = np.array([[1 / factor, 0, -left / factor], [0, 1 / factor, -top / factor]])
-    return _mapped(_mapped(found[best], turn_back), to_photo)
+    return moved_faces(moved_faces(found[best], turn_back), to_photo)
 
 
 def _look(pixels: Pixels, detect: Detect, policy: FaceDetection, zoom: float) -> Faces:
     """The faces of one upright look, in photo pixels."""
     picture, factor = detector_picture(pixels, policy, zoom)
-    faces = _faces_of(detect(picture[None]), 0, policy.threshold, policy)
-    return _mapped(faces, np.array([[1 / factor, 0, 0], [0, 1 / factor, 0]])) if len(faces) else faces
+    faces = faces_of(detect(picture[None]), 0, policy.threshold, policy)
+    return moved_faces(faces, np.array([[1 / factor, 0, 0], [0, 1 / factor, 0]])) if len(faces) else faces
 
 
 def find_faces(pixels: Pixels, detect: Detect, policy: FaceDetection | None = None) -> Faces:

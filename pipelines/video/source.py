@@ -40,6 +40,22 @@ class Frame:
     pixels: Pixels
 
 
+class HeldFrame:
+    """A decoded frame whose pixels are still as the codec stores them: half the memory of RGB, and no work done.
+
+    Attributes:
+        time: seconds from the first frame; index: from 0.
+    """
+
+    def __init__(self, time: float, index: int, frame: VideoFrame, aspect: float) -> None:
+        self.time, self.index = time, index
+        self._frame, self._aspect = frame, aspect
+
+    def pixels(self, max_side: int | None = None) -> Pixels:
+        """RGB, uint8 [h, w, 3], upright, with square pixels; shrunk so that the longer side is at most ``max_side``."""
+        return _upright(self._frame, self._aspect, max_side)
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What is in the file, measured from its packets.
@@ -54,6 +70,8 @@ class VideoInfo:
         sound: whether there is a sound track.
         decoder: who decodes: library, version and codec.
         notes: what a reader of the verdict should know, such as a cut-off end.
+        format: kind of file, as FFmpeg calls it; codec: of the picture track.
+        cut_off: whether fewer frames are there than the header promises.
     """
 
     width: int
@@ -66,6 +84,9 @@ class VideoInfo:
     sound: bool
     decoder: str
     notes: tuple[str, ...] = field(default=())
+    format: str = ""
+    codec: str = ""
+    cut_off: bool = False
 
 
 class VideoSource:
@@ -109,13 +130,19 @@ class VideoSource:
         window: tuple[float, float] | None = None,
         max_side: int | None = None,
     ) -> Iterator[Frame]:
+        """:meth:`held` frames as RGB pixels, shrunk so that their longer side has at most ``max_side`` pixels."""
+        for held in self.held(num_frames, fps, window):
+            yield Frame(held.time, held.index, held.pixels(max_side))
+
+    def held(
+        self, num_frames: int | None = None, fps: float | None = None, window: tuple[float, float] | None = None
+    ) -> Iterator[HeldFrame]:
         """Decode frames in the order of time.
 
         Args:
             num_frames: so many, in the middles of equal parts of the time; fewer where the file has fewer.
             fps: so many a second, from the window's start on; every frame where neither is given.
             window: seconds from and to; the whole video where it is left out.
-            max_side: shrink frames so that their longer side has at most so many pixels.
 
         Each wanted time gets the frame that a player shows at it; a frame comes once. Frames that are damaged are
         left out and counted in ``damaged``.
@@ -132,7 +159,7 @@ class VideoSource:
                 stamp = _stamp(frame)
                 index = int(np.searchsorted(self._stamps, stamp))
                 given += 1
-                yield Frame((stamp - int(self._stamps[0])) * self._base, index, self._upright(frame, max_side))
+                yield HeldFrame((stamp - int(self._stamps[0])) * self._base, index, frame, self._aspect)
         if not given:
             raise MediaError(
                 f"none of the {len(wanted)} wanted frames decodes",
@@ -197,7 +224,7 @@ class VideoSource:
                     code=ErrorCode.CORRUPT,
                     remedy="open the video in a video program and save it again",
                 )
-            upright = self._upright(first, None)
+            upright = _upright(first, self._aspect, None)
             gaps = np.diff(self._times)
             usual = float(np.median(gaps)) if len(gaps) else 1 / 25
             seconds = float(self._times[-1]) + usual
@@ -220,6 +247,9 @@ class VideoSource:
                 sound=bool(container.streams.audio),
                 decoder=f"pyav {av.__version__}, {stream.codec_context.name}",
                 notes=tuple(notes),
+                format=container.format.name.split(",")[0],
+                codec=stream.codec_context.codec.canonical_name,
+                cut_off=bool(notes),
             )
 
     def _wanted(
@@ -284,16 +314,17 @@ class VideoSource:
                 elif frame.pts is not None or frame.dts is not None:
                     yield frame
 
-    def _upright(self, frame: VideoFrame, max_side: int | None) -> Pixels:
-        """RGB pixels with square pixels, turned as the file says."""
-        width, height = max(1, round(frame.width * self._aspect)), frame.height
-        factor = min(1.0, (max_side or max(width, height)) / max(width, height))
-        width, height = max(1, round(width * factor)), max(1, round(height * factor))
-        if (width, height) == (frame.width, frame.height):
-            pixels = frame.to_ndarray(format="rgb24")
-        else:
-            pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, _turns(frame)), dtype=np.uint8)
+
+def _upright(frame: VideoFrame, aspect: float, max_side: int | None) -> Pixels:
+    """RGB pixels with square pixels, turned as the file says."""
+    width, height = max(1, round(frame.width * aspect)), frame.height
+    factor = min(1.0, (max_side or max(width, height)) / max(width, height))
+    width, height = max(1, round(width * factor)), max(1, round(height * factor))
+    if (width, height) == (frame.width, frame.height):
+        pixels = frame.to_ndarray(format="rgb24")
+    else:
+        pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    return np.ascontiguousarray(np.rot90(pixels, _turns(frame)), dtype=np.uint8)
 
 
 def _stamp(frame: VideoFrame) -> int:

@@ -37,6 +37,8 @@ from deepscan_client.verdict import (
     ModelInfo,
     OperatingPoint,
     Progress,
+    Track,
+    TrackBox,
     Verdict,
 )
 
@@ -79,6 +81,8 @@ __all__ = [
     "RetryPolicy",
     "ServiceError",
     "Timeout",
+    "Track",
+    "TrackBox",
     "Transport",
     "UnavailableError",
     "Verdict",

@@ -76,6 +76,13 @@ class Reason(_Code):
     SUSPICIOUS_PARTS = "suspicious_parts"
     """The recording as a whole was not found fake, but some of its seconds sound synthetic by themselves
     (``Verdict.suspicious``): it may be real with a false piece, or those seconds may be a false alarm."""
+    # Of video. What each is measured by, and its limit, stands in pipelines/video/verdict.py.
+    FEW_FRAMES = "few_frames"
+    """The face is seen in too few frames: the probability stands but is not acted on."""
+    STILL_FACE = "still_face"
+    """The face does not move from frame to frame, as in a slide show: each picture was judged by itself."""
+    SAMPLED_THINLY = "sampled_thinly"
+    """The video is too long for the usual number of frames a second: fewer were judged (``DecodeInfo.notes``)."""
 
 
 class ErrorCode(_Code):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from deepscan_client.codes import Label, Medium, Reason
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 _T = TypeVar("_T")
 
@@ -31,12 +31,16 @@ class InputInfo:
     """Pixels, after orientation was applied."""
     height: int | None = None
     duration_s: float | None = None
-    """Seconds of a recording, as they were decoded."""
+    """Seconds of a recording as they were decoded; of a video as its frames' time stamps say."""
     codec: str | None = None
-    """Of a recording, for example ``mp3`` or ``pcm_s16le``."""
+    """Of a recording or of a video's pictures, for example ``mp3``, ``pcm_s16le`` or ``h264``."""
     sample_rate: int | None = None
     """Of a recording as it was sent, in hertz."""
     channels: int | None = None
+    fps: float | None = None
+    """Frames a second of a video, on average."""
+    frames: int | None = None
+    """Frames of a video that are there."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,42 @@ class Face:
 
 
 @dataclass(frozen=True)
+class TrackBox:
+    """Where the face of a track is in one frame."""
+
+    time: float
+    """Seconds from the first frame."""
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1 in pixels of the upright frame."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One face of a video, followed through its frames."""
+
+    id: int
+    """Counts from 0 in the order of appearance."""
+    start_s: float
+    end_s: float
+    """Seconds of the first and of the last frame that was judged; the face may have been away between."""
+    frames: int
+    """Frames that were judged."""
+    fake_probability: float | None
+    """Of this face alone."""
+    score: float
+    """Mean confidence of the face detector, 0 to 1."""
+    quality: float
+    """How well the face can be judged, 0 to 1: size, sharpness and pose of its better frames."""
+    boxes: tuple[TrackBox, ...] = ()
+    scores: dict[str, float] = field(default_factory=dict)
+    """Raw logit of each network by name, pooled over the frames."""
+    face_px: float = 0.0
+    """Median of the longer side of its boxes, in pixels."""
+    reasons: tuple[Reason, ...] = ()
+    """Why this face does not count towards the verdict; empty where it does."""
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """A model version that took part."""
 
@@ -149,14 +189,16 @@ class Verdict:
     """Milliseconds by stage, and ``total``."""
     request_id: str = ""
     timeline: tuple[tuple[float, float, float], ...] = ()
-    """Start, end (seconds) and probability of stretches of a recording; empty for a photo. Stretches without
-    speech are left out."""
+    """Start, end (seconds) and probability of stretches of a recording or video; empty for a photo. Stretches without
+    speech, or without a face, are left out."""
     suspicious: tuple[tuple[float, float], ...] = ()
     """Start and end (seconds) of the stretches of a recording that sound synthetic by themselves."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """What the file says of its own origin (camera, software); never trusted, only reported."""
     cached: bool = False
     """True where the gateway answered from its verdict cache."""
+    tracks: tuple[Track, ...] = ()
+    """Faces of a video, the one that decides first; empty for other media."""
     schema_version: str = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -200,18 +242,22 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a long recording has been heard."""
+    """How far a long recording has been heard, or a video been seen."""
 
     seconds: float
-    """Heard so far."""
+    """Heard or seen so far."""
     duration_s: float | None = None
     """Of the whole recording as its header says, None where it does not."""
     fake_probability: float | None = None
-    """Of what was heard so far; the verdict may say otherwise."""
+    """Of what was heard or seen so far; the verdict may say otherwise."""
+    tracks: tuple[Track, ...] = ()
+    """Faces of a video so far, without their boxes."""
+    timeline: tuple[tuple[float, float, float], ...] = ()
+    """Of a video so far, as in a verdict."""
 
     @property
     def share(self) -> float | None:
-        """Heard so far, 0 to 1; None where the length is not known."""
+        """Done so far, 0 to 1; None where the length is not known."""
         return min(1.0, self.seconds / self.duration_s) if self.duration_s else None
 
     def to_json(self) -> str:

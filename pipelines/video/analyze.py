@@ -1,0 +1,293 @@
+"""A video file to evidence and verdict, over any :class:`~pipelines.infer.Infer`, chunk by chunk.
+
+The interface that others build on::
+
+    analyzer = VideoAnalyzer(repository, infer)            # networks: ``calls`` of the card ``deepfake_video``
+    judge = VideoJudge(repository)
+    verdict = analyze_video(path, analyzer, judge, options, report, stopped)
+
+    evidence = analyzer.evidence(path, options, report, stopped)      # or in two steps
+    verdict = judge.verdict(evidence)
+
+    for watching in analyzer.watch(path, options, stopped): ...       # or step by step: its value is the evidence
+        judge.progress(watching.evidence())                           # a ``Progress``, after each chunk
+
+``options`` (``pipelines.options.Options``): ``num_frames`` or ``fps``, ``confidence_threshold``, ``request_id``.
+``report`` is called with a ``deepscan_client.Progress`` after each chunk: seconds seen, length, probability so far,
+tracks so far (without boxes) and the timeline so far. ``stopped`` is asked between frames and between calls of
+networks; once it returns True, ``deepscan_client.CancelledError`` is raised.
+
+Frames are sampled by time, five a second where nothing else was asked, and at most ``MAX_JUDGED_FRAMES``. Memory is
+bounded by one chunk of frames and by a few numbers (and one embedding) for each face.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cards.card import FaceDetection, ModelCard, Profile
+from cards.limits import MAX_TRACKED_FACES
+from cards.repository import ModelRepository
+from deepscan_client.errors import CancelledError
+from deepscan_client.verdict import Progress, Verdict
+from pipelines.image.align import align_faces
+from pipelines.image.analyze import DETECTOR_OUTPUTS
+from pipelines.image.faces import Faces
+from pipelines.infer import Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
+from pipelines.novelty import NoveltyBook
+from pipelines.options import Options
+from pipelines.video.evidence import VideoEvidence
+from pipelines.video.faces import find_faces_of_frames
+from pipelines.video.follow import Follower, Seen
+from pipelines.video.sampling import OpenVideo, open_video
+from pipelines.video.source import HeldFrame
+from pipelines.video.verdict import MODEL, VideoJudge
+
+DETECTOR = "face_detector"
+NETWORKS = ("frame_cnn", "blend_cnn")
+"""Asked where the repository has no card of ``deepfake_video``."""
+CHUNK_FRAMES = 16
+CHUNK_BYTES = 160_000_000
+"""Of decoded frames that are held at a time, as the codec stores them: two frames of 8K."""
+WHOLE_SIDE = 1920
+"""Longer side up to which a frame is turned into RGB once, for detection and for the crops."""
+CROPS = 32
+"""Crops of one call; ``stopped`` is asked before each."""
+Stopped = Callable[[], bool]
+Report = Callable[[Progress], object]
+
+
+class VideoAnalyzer:
+    """Watches videos.
+
+    Args:
+        repository: cards say how faces are detected and cropped.
+        infer: runs the networks.
+        networks: networks over face crops and over sequences of embeddings; those that the card of ``deepfake_video``
+            calls by default.
+        profile: names the precision that each network runs in.
+        embeddings: keep the first network's embedding of each face in the evidence, whether or not a network needs it.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        infer: Infer,
+        networks: tuple[str, ...] | None = None,
+        profile: Profile = "cpu",
+        embeddings: bool = False,
+    ) -> None:
+        self.infer = infer
+        self.detector = repository.card(DETECTOR)
+        if networks is None:
+            networks = repository.card(MODEL).calls if MODEL in repository.names() else NETWORKS
+        cards = [repository.card(name) for name in networks if name != DETECTOR]
+        self.frame_networks = [card for card in cards if card.preprocessing is not None]
+        self.clip_networks = [card for card in cards if any(tensor.name == "EMBEDDINGS" for tensor in card.inputs)]
+        self.keeps_embeddings = embeddings or bool(self.clip_networks)
+        book = NoveltyBook(repository, self.frame_networks[0].name) if self.frame_networks else None
+        self.novelty = book if book is not None and book.known else None
+        self._judge = VideoJudge(repository, profile)
+
+    def watch(
+        self, path: Path | str, options: Options | None = None, stopped: Stopped | None = None
+    ) -> Generator[Watching, None, VideoEvidence]:
+        """Watch a video; after each chunk says how far it is. The generator's value is the evidence.
+
+        Raises:
+            deepscan_client.errors.InputError: the file cannot be judged.
+            deepscan_client.errors.CancelledError: ``stopped`` returned True.
+            deepscan_client.errors.DeepScanError: a network did not answer.
+        """
+        watching = Watching(self, open_video(Path(path), options or Options()), stopped or (lambda: False))
+        for _ in watching.run():
+            yield watching
+        return watching.finish()
+
+    def evidence(
+        self,
+        path: Path | str,
+        options: Options | None = None,
+        report: Report | None = None,
+        stopped: Stopped | None = None,
+    ) -> VideoEvidence:
+        """Watch a whole video; errors as of :meth:`watch`."""
+        steps = self.watch(path, options, stopped)
+        while True:
+            try:
+                watching = next(steps)
+            except StopIteration as end:
+                evidence: VideoEvidence = end.value
+                return evidence
+            if report is not None:
+                report(self._judge.progress(watching.evidence()))
+
+
+class Watching:
+    """One video being watched."""
+
+    def __init__(self, analyzer: VideoAnalyzer, video: OpenVideo, stopped: Stopped) -> None:
+        self._analyzer, self._video, self._stopped = analyzer, video, stopped
+        self._follower = Follower()
+        self._weights: dict[str, str] = {}
+        self._ms = dict.fromkeys(("decode", "detect", "track", "align", "networks"), 0.0)
+        self._sampled = 0
+        self._cut = False
+        self._policy = analyzer.detector.face_detection or FaceDetection()
+        self.seconds = 0.0
+        """Seen so far."""
+
+    def run(self) -> Iterator[None]:
+        """Watch chunk by chunk."""
+        frames = self._video.frames()
+        facts = self._video.facts
+        most = max(1, min(CHUNK_FRAMES, CHUNK_BYTES // (2 * facts.width * facts.height)))
+        chunk = self._next(frames, most)
+        while chunk:
+            self._see(chunk)
+            self._sampled += len(chunk)
+            self.seconds = chunk[-1].time
+            following = self._next(frames, most)
+            if not following:
+                self.seconds = facts.seconds
+            yield
+            chunk = following
+
+    def finish(self) -> VideoEvidence:
+        """What was seen, after the last chunk."""
+        return self.evidence()
+
+    def evidence(self) -> VideoEvidence:
+        """What was seen so far."""
+        video = self._video
+        return VideoEvidence(
+            facts=video.facts,
+            tracks=self._follower.tracks(),
+            seconds=self.seconds,
+            sampled=self._sampled,
+            wanted=video.wanted,
+            step_s=video.step_s,
+            thin=video.thin,
+            cut=self._cut,
+            damaged=video.damaged,
+            weights=dict(self._weights),
+            ms=dict(self._ms),
+        )
+
+    def _check(self) -> None:
+        if self._stopped():
+            raise CancelledError("the caller cancelled the request", request_id=self._video.facts.options.request_id)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.monotonic_ns()
+        try:
+            yield
+        finally:
+            self._ms[part] += (time.monotonic_ns() - start) / 1e6
+
+    def _next(self, frames: Iterator[HeldFrame], most: int) -> list[HeldFrame]:
+        chunk: list[HeldFrame] = []
+        with self._timed("decode"):
+            while len(chunk) < most:
+                self._check()
+                frame = next(frames, None)
+                if frame is None:
+                    break
+                chunk.append(frame)
+        return chunk
+
+    def _see(self, chunk: Sequence[HeldFrame]) -> None:
+        """Find, number, crop and judge the faces of a chunk."""
+        with self._timed("decode"):
+            small = [held.pixels(WHOLE_SIDE) for held in chunk]
+        self._check()
+        with self._timed("detect"):
+            found = find_faces_of_frames(small, self._detect, self._policy, MAX_TRACKED_FACES)
+        self._cut = self._cut or any(len(faces) > MAX_TRACKED_FACES for faces in found)
+        sizes = sorted({(card.preprocessing.size, card.preprocessing.margin) for card in self._cards()})  # type: ignore[union-attr]
+        seen: list[Seen] = []
+        crops: dict[tuple[int, float], list[NDArray[np.uint8]]] = {key: [] for key in sizes}
+        for held, picture, faces in zip(chunk, small, found):
+            self._check()
+            with self._timed("track"):
+                factor = max(self._video.facts.width, self._video.facts.height) / max(picture.shape[:2])
+                factor = factor if max(picture.shape[:2]) >= WHOLE_SIDE else 1.0
+                numbered = self._follower.number(held.time, picture, faces[:MAX_TRACKED_FACES], factor)
+            if not numbered:
+                continue
+            with self._timed("align"):
+                whole = picture if factor == 1.0 else held.pixels()
+                landmarks = Faces.join([face.faces for face in numbered]).landmarks
+                for key in sizes:
+                    crops[key].append(align_faces(whole, landmarks, *key))
+            seen += numbered
+        if seen:
+            self._ask(seen, {key: np.concatenate(parts) for key, parts in crops.items()})
+
+    def _cards(self) -> list[ModelCard]:
+        return self._analyzer.frame_networks
+
+    def _detect(self, pictures: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+        answer = run_in_batches(
+            self._analyzer.infer,
+            DETECTOR,
+            "IMAGES",
+            pictures,
+            DETECTOR_OUTPUTS,
+            self._analyzer.detector.max_batch_size,
+        )
+        self._weights[DETECTOR] = digest_hex(answer["RECORD"][0])
+        return answer
+
+    def _ask(self, seen: Sequence[Seen], crops: Mapping[tuple[int, float], NDArray[np.uint8]]) -> None:
+        """Every network on all crops of a chunk."""
+        cards = self._cards()
+        first = cards[0]
+        keys = {card.name: (card.preprocessing.size, card.preprocessing.margin) for card in cards if card.preprocessing}
+        for start in range(0, len(seen), CROPS):
+            self._check()
+            stop = min(start + CROPS, len(seen))
+            batches = []
+            for card in cards:
+                outputs: tuple[str, ...] = ("LOGIT", "RECORD")
+                if card is first and (self._analyzer.keeps_embeddings or self._analyzer.novelty is not None):
+                    outputs = (*outputs, "EMBEDDING")
+                # Half of the crops in a call, so that two cores share the work of a lone network.
+                largest = max(1, min(card.max_batch_size, -(-(stop - start) // 2)))
+                batches.append(Batch(card.name, {"IMAGES": crops[keys[card.name]][start:stop]}, outputs, largest))
+            with self._timed("networks"):
+                answers: dict[str, Arrays] = run_batches(self._analyzer.infer, batches)
+            for name, answer in answers.items():
+                self._weights[name] = digest_hex(answer["RECORD"][0])
+            ratios = None if self._analyzer.novelty is None else self._analyzer.novelty.ratios(answers[first.name])
+            self._follower.add(
+                seen[start:stop],
+                crops[keys[first.name]][start:stop],
+                {name: answer["LOGIT"][:, 0] for name, answer in answers.items()},
+                answers[first.name]["EMBEDDING"] if self._analyzer.keeps_embeddings else None,
+                ratios,
+            )
+
+
+def analyze_video(
+    path: Path | str,
+    analyzer: VideoAnalyzer,
+    judge: VideoJudge,
+    options: Options | None = None,
+    report: Report | None = None,
+    stopped: Stopped | None = None,
+) -> Verdict:
+    """A file to a verdict in one process: the same stages as the Triton model ``deepfake_video``.
+
+    Raises:
+        deepscan_client.errors.InputError: the file cannot be judged.
+        deepscan_client.errors.CancelledError: ``stopped`` returned True.
+    """
+    return judge.verdict(analyzer.evidence(path, options, report, stopped))

@@ -1,0 +1,80 @@
+"""Which frames of a file are looked at: by number, by rate, or five a second, and never more than the limit."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from cards.limits import MAX_JUDGED_FRAMES
+from pipelines.options import Options
+from pipelines.video.evidence import VideoFacts
+from pipelines.video.source import HeldFrame, VideoSource
+
+DEFAULT_FPS = 5.0
+
+
+class OpenVideo:
+    """A video whose packets were read, and the sampling that its options ask for.
+
+    Args:
+        source: the frames.
+        facts: of the file.
+    """
+
+    def __init__(self, source: VideoSource, facts: VideoFacts) -> None:
+        self._source, self.facts = source, facts
+        options, info = facts.options, source.info
+        asked = options.num_frames or round((options.fps or DEFAULT_FPS) * info.seconds)
+        self._count: int | None = options.num_frames
+        self._fps = None if options.num_frames else options.fps or DEFAULT_FPS
+        self.thin = asked > MAX_JUDGED_FRAMES
+        """Whether the limit made the sampling thinner than asked."""
+        if self.thin:
+            self._count, self._fps = MAX_JUDGED_FRAMES, None
+        self.wanted = max(1, min(self._count or asked, info.frames))
+        self.step_s = info.seconds / self.wanted
+
+    @property
+    def damaged(self) -> int:
+        """Frames that were damaged and left out so far."""
+        return self._source.damaged
+
+    def frames(self) -> Iterator[HeldFrame]:
+        """The sampled frames in the order of time."""
+        return self._source.held(num_frames=self._count, fps=self._fps)
+
+
+def open_video(path: Path, options: Options) -> OpenVideo:
+    """Read a file's packets and say what is in it.
+
+    Raises:
+        MediaError: missing, empty, not a video, or nothing of it decodes.
+        LimitError: too many bytes, pixels, seconds or frames.
+    """
+    started = time.monotonic_ns()
+    source = VideoSource(path)
+    info = source.info
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    facts = VideoFacts(
+        sha256=digest,
+        bytes=path.stat().st_size,
+        format=info.format,
+        codec=info.codec,
+        width=info.width,
+        height=info.height,
+        rotation=info.rotation,
+        seconds=info.seconds,
+        frames=info.frames,
+        fps=info.fps,
+        sound=info.sound,
+        decoder=info.decoder,
+        notes=info.notes,
+        cut_off=info.cut_off,
+        options=options,
+        started_ns=started,
+        probe_ms=(time.monotonic_ns() - started) / 1e6,
+    )
+    return OpenVideo(source, facts)
