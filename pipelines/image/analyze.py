@@ -6,6 +6,7 @@ the network's largest batch.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -45,6 +46,8 @@ class PhotoAnalyzer:
         self._networks = [repository.card(name) for name in calls if name != "face_detector"]
         self._policy = self._detector.face_detection or FaceDetection()
         self._novelty = NoveltyBook(repository, self._networks[0].name) if self._networks else None
+        #: The network with the finest map draws the heat maps.
+        self._draws = max(self._networks, key=_map_cells, default=None)
 
     def evidence(self, pixels: NDArray[np.uint8], info: ProbeInfo) -> PhotoEvidence:
         """Evidence of one photo.
@@ -99,22 +102,25 @@ class PhotoAnalyzer:
 
     def _ask(self, crops: dict[str, NDArray[np.uint8]], heatmaps: bool) -> dict[str, Arrays]:
         """Every network on all crops: independent calls go in together."""
-        outputs = ("LOGIT", "CAM", "RECORD") if heatmaps else ("LOGIT", "RECORD")
-        if self._novelty is not None and self._novelty.known:
-            outputs = (*outputs, "EMBEDDING")
-        return run_batches(
-            self._infer,
-            [Batch(card.name, {"IMAGES": crops[card.name]}, outputs, card.max_batch_size) for card in self._networks],
-        )
+        batches = []
+        for place, card in enumerate(self._networks):
+            outputs: tuple[str, ...] = ("LOGIT", "RECORD")
+            if heatmaps and card is self._draws:
+                outputs = (*outputs, "CAM")
+            if place == 0 and self._novelty is not None and self._novelty.known:
+                outputs = (*outputs, "EMBEDDING")
+            batches.append(Batch(card.name, {"IMAGES": crops[card.name]}, outputs, card.max_batch_size))
+        return run_batches(self._infer, batches)
 
     def _faces(
         self, found: Faces, crops: dict[str, NDArray[np.uint8]], answers: dict[str, Arrays], heatmaps: bool
     ) -> tuple[FaceEvidence, ...]:
         if not len(found):
             return ()
-        first = self._networks[0]
-        maps: Array | None = answers[first.name]["CAM"] if heatmaps else None
-        to_photo = _unit_square_to_photo(found, *_geometry(first)) if heatmaps else None
+        first, draws = self._networks[0], self._draws
+        assert draws is not None  # there are networks, or there would be no answers
+        maps: Array | None = answers[draws.name]["CAM"] if heatmaps else None
+        to_photo = _unit_square_to_photo(found, *_geometry(draws)) if heatmaps else None
         far = None if self._novelty is None else self._novelty.ratios(answers[first.name])
         return tuple(
             FaceEvidence(
@@ -135,6 +141,11 @@ def _geometry(card: ModelCard) -> tuple[int, float]:
     if card.preprocessing is None:
         raise ValueError(f"{card.name} works on face crops, its card must say preprocessing")
     return card.preprocessing.size, card.preprocessing.margin
+
+
+def _map_cells(card: ModelCard) -> int:
+    """Cells of a network's heat map."""
+    return max((math.prod(tensor.shape) for tensor in card.outputs if tensor.name == "CAM"), default=0)
 
 
 def _unit_square_to_photo(found: Faces, size: int, margin: float) -> NDArray[np.float64]:
