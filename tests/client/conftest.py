@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
+from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
 
 from deepscan_client import Progress, make_verdict
 
@@ -62,7 +62,7 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
             tensor.name: (
                 bytes(deserialize_bytes_tensor(raw)[0])
                 if tensor.datatype == "BYTES"
-                else np.frombuffer(raw, np.float32).reshape(tuple(tensor.shape))
+                else np.frombuffer(raw, triton_to_np_dtype(tensor.datatype)).reshape(tuple(tensor.shape))
             )
             for tensor, raw in zip(request.inputs, request.raw_input_contents)
         }
@@ -83,6 +83,9 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         if "X" in inputs:
             response.outputs.add(name="Y", datatype="FP32", shape=inputs["X"].shape)
             response.raw_output_contents.append((inputs["X"] * 2).tobytes())
+        elif "CHUNK" in inputs:
+            response.outputs.add(name="RECEIVED", datatype="INT64", shape=[1])
+            response.raw_output_contents.append((inputs["OFFSET"] + len(inputs["CHUNK"])).tobytes())
         else:
             response.outputs.add(name="VERDICT", datatype="BYTES", shape=[1])
             response.raw_output_contents.append(_bytes(_verdict_for(inputs["OPTIONS"])))
@@ -124,7 +127,9 @@ def _message(request: Any, progress: bytes = b"", verdict: bytes = b"") -> Any:
 def grpc_server() -> Iterator[Any]:
     """A gRPC server: ``url`` and what it does."""
     does = behaviour()
-    server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+    server = grpc.server(
+        ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
+    )
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Service(does), server)
     does.url = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()

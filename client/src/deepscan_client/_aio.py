@@ -16,6 +16,7 @@ from deepscan_client._request import (
     KINDS,
     OUTPUTS,
     STREAM_OUTPUTS,
+    VIDEO,
     Detection,
     ended_early,
     make_request,
@@ -24,6 +25,7 @@ from deepscan_client._request import (
     read_verdict,
 )
 from deepscan_client._transport import Arrays, AsyncTransport, connect_async
+from deepscan_client._video import UPLOAD_MODEL, UPLOAD_OUTPUTS, Clip, Upload
 from deepscan_client.codes import Medium
 from deepscan_client.errors import DeepScanError
 from deepscan_client.verdict import Progress, Verdict
@@ -100,6 +102,34 @@ class AsyncDeepScanClient:
             on_progress,
         )
 
+    async def detect_video(
+        self,
+        video: Clip,
+        *,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        confidence_threshold: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        request_id: str | None = None,
+        deadline: float | Deadline | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Verdict:
+        """Judge one video; see :meth:`DeepScanClient.detect_video`. ``on_progress`` is a plain function."""
+        until = Deadline.of(deadline, self.timeout.video)
+        return await self._detect(
+            make_request(
+                VIDEO,
+                await asyncio.to_thread(Upload.of, video),
+                num_frames=num_frames,
+                fps=fps,
+                confidence_threshold=confidence_threshold,
+                request_id=request_id,
+                deadline=until,
+                headers=headers,
+            ),
+            on_progress,
+        )
+
     async def health(self, deadline: float | Deadline | None = None, medium: Medium = Medium.IMAGE) -> Health:
         """Whether the server lives and can judge a medium; a server that is away is an answer, no error."""
         return await self.transport.health(KINDS[medium].model, Deadline.of(deadline, self.timeout.health))
@@ -137,13 +167,20 @@ class AsyncDeepScanClient:
     async def _ask(self, detection: Detection, on_progress: Callable[[Progress], object] | None) -> Arrays:
         """One try: the message that holds the verdict."""
         kind, options = detection.kind, detection.options
-        if on_progress is None:
-            return await self.transport.infer(kind.model, detection.inputs, OUTPUTS, options)
-        messages = self.transport.stream(kind.stream, detection.inputs, STREAM_OUTPUTS, options)
+        inputs, pieces = detection.begin() if detection.video is None else await asyncio.to_thread(detection.begin)
+        if on_progress is None and not kind.streams_only:
+            return await self.transport.infer(kind.model, inputs, OUTPUTS, options)
+        messages = self.transport.stream(kind.stream, inputs, STREAM_OUTPUTS, options)
         async with contextlib.aclosing(messages):
+            while detection.video is not None:  # before the stream, which begins with its first message
+                piece = await asyncio.to_thread(next, pieces, None)
+                if piece is None:
+                    break
+                await self.transport.infer(UPLOAD_MODEL, piece, UPLOAD_OUTPUTS, options)
             async for message in messages:
                 progress = read_progress(message, options.request_id)
                 if progress is None:
                     return message
-                on_progress(progress)
+                if on_progress is not None:
+                    on_progress(progress)
         raise ended_early(options.request_id)

@@ -16,6 +16,7 @@ from deepscan_client._request import (
     KINDS,
     OUTPUTS,
     STREAM_OUTPUTS,
+    VIDEO,
     Detection,
     ended_early,
     make_request,
@@ -24,6 +25,7 @@ from deepscan_client._request import (
     read_verdict,
 )
 from deepscan_client._transport import Arrays, Transport, connect
+from deepscan_client._video import UPLOAD_MODEL, UPLOAD_OUTPUTS, Clip, Upload
 from deepscan_client.codes import Medium
 from deepscan_client.errors import DeepScanError
 from deepscan_client.verdict import Progress, Verdict
@@ -148,6 +150,53 @@ class DeepScanClient:
             on_progress,
         )
 
+    def detect_video(
+        self,
+        video: Clip,
+        *,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        confidence_threshold: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        request_id: str | None = None,
+        deadline: float | Deadline | None = None,
+        headers: Mapping[str, str] | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Verdict:
+        """Judge one video, over gRPC. A large one is sent in pieces and never held in memory as a whole.
+
+        Args:
+            video: a path, the bytes of a file, or a file open for reading in binary.
+            num_frames: frames to judge, spread evenly over its time; five a second where left out.
+            fps: frames a second to judge instead, as far as the server's limit of frames allows.
+            confidence_threshold: as for a photo.
+            on_progress: told again and again how far the video has been seen, with the faces and the timeline so far.
+                What it raises ends the call.
+            request_id: as for a photo, like the rest; the deadline is the client's for videos where left out.
+
+        Raises:
+            OSError: the path cannot be read; nothing was sent.
+            InputError: the video cannot be judged, another one can.
+            RequestError: the request is wrong, or the client speaks HTTP to Triton: the gateway takes videos over HTTP.
+            ServiceError: the service did not answer (unavailable, overloaded, deadline, cancelled, defect).
+            InstallationError: the server's models are missing or damaged.
+        """
+        until = Deadline.of(deadline, self.timeout.video)
+        return self._detect(
+            make_request(
+                VIDEO,
+                Upload.of(video),
+                num_frames=num_frames,
+                fps=fps,
+                confidence_threshold=confidence_threshold,
+                request_id=request_id,
+                deadline=until,
+                headers=headers,
+                cancellation=cancellation,
+            ),
+            on_progress,
+        )
+
     def health(self, deadline: float | Deadline | None = None, medium: Medium = Medium.IMAGE) -> Health:
         """Whether the server lives and can judge a medium; a server that is away is an answer, no error."""
         return self.transport.health(KINDS[medium].model, Deadline.of(deadline, self.timeout.health))
@@ -191,13 +240,17 @@ class DeepScanClient:
     def _ask(self, detection: Detection, on_progress: Callable[[Progress], object] | None) -> Arrays:
         """One try: the message that holds the verdict."""
         kind, options = detection.kind, detection.options
-        if on_progress is None:
-            return self.transport.infer(kind.model, detection.inputs, OUTPUTS, options)
-        messages = self.transport.stream(kind.stream, detection.inputs, STREAM_OUTPUTS, options)
+        inputs, pieces = detection.begin()
+        if on_progress is None and not kind.streams_only:
+            return self.transport.infer(kind.model, inputs, OUTPUTS, options)
+        messages = self.transport.stream(kind.stream, inputs, STREAM_OUTPUTS, options)
         with contextlib.closing(messages):
+            for piece in pieces:  # before the stream, which begins with its first message
+                self.transport.infer(UPLOAD_MODEL, piece, UPLOAD_OUTPUTS, options)
             for message in messages:
                 progress = read_progress(message, options.request_id)
                 if progress is None:
                     return message
-                on_progress(progress)
+                if on_progress is not None:
+                    on_progress(progress)
         raise ended_early(options.request_id)

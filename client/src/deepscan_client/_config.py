@@ -57,6 +57,8 @@ class Timeout:
     """One photo, with all its retries."""
     recording: float | None = 600.0
     """One recording, which may be an hour long."""
+    video: float | None = 3600.0
+    """One video, which may be an hour long, its upload included."""
     health: float | None = 2.0
     """One question about health."""
     connect: float = 5.0

@@ -12,9 +12,12 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mappi
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from deepscan_client._config import Deadline, Health
 from deepscan_client._status import deadline_error
 from deepscan_client._transport import Array, Arrays, CallOptions, bytes_tensor
+from deepscan_client._video import UPLOAD_MODEL
 from deepscan_client.codes import Label, Medium
 from deepscan_client.verdict import DecodeInfo, InputInfo, OperatingPoint, Progress, Verdict
 
@@ -34,8 +37,15 @@ class FakeCall:
 
     @property
     def media(self) -> bytes:
-        """The bytes of the picture or the recording."""
-        return self.image if "IMAGE" in self.inputs else self.audio
+        """The bytes of the picture, the recording or the video."""
+        return next(
+            bytes(self.inputs[name].reshape(-1)[0]) for name in ("IMAGE", "AUDIO", "VIDEO") if name in self.inputs
+        )
+
+    @property
+    def video(self) -> bytes:
+        """The bytes of the video, also where it came in pieces."""
+        return bytes(self.inputs["VIDEO"].reshape(-1)[0])
 
     @property
     def audio(self) -> bytes:
@@ -44,7 +54,8 @@ class FakeCall:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The options inside the request: ``request_id``, ``heatmaps``, ``analyzers``, ``confidence_threshold``."""
+        """The options inside the request: ``request_id``, ``heatmaps``, ``analyzers``, ``confidence_threshold``,
+        ``num_frames``, ``fps``."""
         return dict(json.loads(self.inputs["OPTIONS"].reshape(-1)[0]))
 
 
@@ -103,6 +114,7 @@ class FakeTransport:
         self.delay = delay
         self.calls: list[FakeCall] = []
         self.closed = False
+        self._uploads: dict[bytes, bytes] = {}
 
     def infer(
         self,
@@ -112,6 +124,8 @@ class FakeTransport:
         options: CallOptions = CallOptions(),  # noqa: B008
     ) -> Arrays:
         """The next answer of the script."""
+        if model == UPLOAD_MODEL:
+            return self.keep(inputs)
         call = self.record(model, inputs, options)
         wait = self.pause(options)
         if options.cancellation is not None:
@@ -141,8 +155,19 @@ class FakeTransport:
         """Remember that it was closed."""
         self.closed = True
 
+    def keep(self, piece: Mapping[str, Array]) -> Arrays:
+        """A piece of a video, which is no call: the call that names its upload sees the whole."""
+        name = bytes(piece["UPLOAD"][0])
+        with self._lock:
+            self._uploads[name] = self._uploads.get(name, b"") + piece["CHUNK"][0]
+            return {"RECEIVED": np.array([len(self._uploads[name])], dtype=np.int64)}
+
     def record(self, model: str, inputs: Mapping[str, Array], options: CallOptions) -> FakeCall:
         """Remember a call."""
+        if "UPLOAD" in inputs:
+            with self._lock:
+                whole = bytes_tensor(self._uploads.pop(bytes(inputs["UPLOAD"][0]), b""))
+            inputs = {"VIDEO": whole, **{name: value for name, value in inputs.items() if name != "UPLOAD"}}
         call = FakeCall(model, inputs, options)
         with self._lock:
             self.calls.append(call)
@@ -197,6 +222,8 @@ class AsyncFakeTransport:
         options: CallOptions = CallOptions(),  # noqa: B008
     ) -> Arrays:
         """The next answer of the script."""
+        if model == UPLOAD_MODEL:
+            return self.fake.keep(inputs)
         call = self.fake.record(model, inputs, options)
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)

@@ -73,7 +73,7 @@ class HttpTransport:
         Raises:
             RequestError: always.
         """
-        raise cannot_stream(self._address, options.request_id)
+        raise cannot_stream(self._address, model, options.request_id)
 
     def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """See :class:`~deepscan_client._transport.Transport`."""

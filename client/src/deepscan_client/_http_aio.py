@@ -75,7 +75,7 @@ class AsyncHttpTransport:
         Raises:
             RequestError: always.
         """
-        raise cannot_stream(self._address, options.request_id)
+        raise cannot_stream(self._address, model, options.request_id)
 
     async def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """See :class:`~deepscan_client._transport.AsyncTransport`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deepscan_client._cancel import Cancellation
 from deepscan_client._config import Deadline, RetryBudget, RetryPolicy
 from deepscan_client._status import deadline_error
 from deepscan_client._transport import Arrays, CallOptions, bytes_tensor
+from deepscan_client._video import Upload
 from deepscan_client.codes import ErrorCode, Medium
 from deepscan_client.errors import DeepScanError, InternalError, OverloadedError, RequestError, UnavailableError
 from deepscan_client.verdict import Progress, Verdict
@@ -29,11 +30,14 @@ class Kind:
     tensor: str
     stream: str = ""
     """The model that tells its progress; empty where there is none."""
+    streams_only: bool = False
+    """There is no model that answers once."""
 
 
 IMAGE = Kind("deepfake_image", "IMAGE")
 AUDIO = Kind("deepfake_audio", "AUDIO", "deepfake_audio_stream")
-KINDS = {Medium.IMAGE: IMAGE, Medium.AUDIO: AUDIO}
+VIDEO = Kind("deepfake_video", "VIDEO", "deepfake_video", streams_only=True)
+KINDS = {Medium.IMAGE: IMAGE, Medium.AUDIO: AUDIO, Medium.VIDEO: VIDEO}
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,19 @@ class Detection:
     kind: Kind
     inputs: Arrays
     options: CallOptions
+    video: Upload | None = None
+
+    def begin(self) -> tuple[Arrays, Iterator[Arrays]]:
+        """The tensors of one try, and those of the pieces of a large video that go before it to ``video_upload``."""
+        if self.video is None:
+            return self.inputs, iter(())
+        named, pieces = self.video.begin()
+        return {**self.inputs, **named}, pieces
 
 
 def make_request(
     kind: Kind,
-    data: bytes,
+    media: bytes | Upload,
     *,
     confidence_threshold: float | None,
     request_id: str | None,
@@ -56,8 +68,10 @@ def make_request(
     cancellation: Cancellation | None = None,
     heatmaps: bool = False,
     analyzers: bool = False,
+    num_frames: int | None = None,
+    fps: float | None = None,
 ) -> Detection:
-    """The request of one photo or recording.
+    """The request of one photo, recording or video.
 
     Raises:
         RequestError: the threshold is no number of 0 to 1, or the request id does not fit into a header.
@@ -78,8 +92,15 @@ def make_request(
         asked["analyzers"] = True
     if confidence_threshold is not None:
         asked["confidence_threshold"] = float(confidence_threshold)
-    inputs = {kind.tensor: bytes_tensor(data), "OPTIONS": bytes_tensor(json.dumps(asked).encode())}
-    return Detection(kind, inputs, CallOptions(deadline, request_id, dict(headers or {}), cancellation))
+    if num_frames is not None:
+        asked["num_frames"] = num_frames
+    if fps is not None:
+        asked["fps"] = fps
+    inputs = {"OPTIONS": bytes_tensor(json.dumps(asked).encode())}
+    options = CallOptions(deadline, request_id, dict(headers or {}), cancellation)
+    if isinstance(media, Upload):
+        return Detection(kind, inputs, options, media)
+    return Detection(kind, {kind.tensor: bytes_tensor(media), **inputs}, options)
 
 
 def read_verdict(arrays: Arrays, request_id: str) -> Verdict:

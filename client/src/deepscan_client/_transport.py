@@ -181,8 +181,15 @@ def metadata(options: CallOptions) -> dict[str, str]:
     return headers
 
 
-def cannot_stream(address: Address, request_id: str) -> RequestError:
+def cannot_stream(address: Address, model: str, request_id: str) -> RequestError:
     """The error of a transport over HTTP, which brings one answer only."""
+    if model == "deepfake_video":
+        return RequestError(
+            f"{address} does not take videos: Triton's HTTP brings one answer only",
+            remedy="name the server's gRPC port (host:8001), or send the video to the gateway: "
+            "POST /api/predict/video on port 5000",
+            request_id=request_id or None,
+        )
     return RequestError(
         f"{address} cannot tell progress: that needs gRPC",
         remedy="name the server's gRPC port (host:8001), or leave on_progress out",

@@ -1,0 +1,81 @@
+"""A video on its way to the server: whole where it is small, in pieces where it is not."""
+
+from __future__ import annotations
+
+import io
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from deepscan_client._media import File
+from deepscan_client._transport import Arrays, bytes_tensor
+
+Clip = File | BinaryIO
+"""A video: a path, the bytes of a file, or a file open for reading in binary that can be searched."""
+
+UPLOAD_MODEL = "video_upload"
+UPLOAD_OUTPUTS = ("RECEIVED",)
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Bytes of a piece, the most that the server takes. A smaller video goes whole, in the request itself."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One video to be sent."""
+
+    source: Path | BinaryIO
+    size: int
+
+    @classmethod
+    def of(cls, source: Clip) -> Upload:
+        """
+        Raises:
+            OSError: the path cannot be read; nothing was sent.
+            TypeError: none of the things that can be sent.
+        """
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data = bytes(source)
+            return cls(io.BytesIO(data), len(data))
+        if isinstance(source, (str, os.PathLike)):
+            path = Path(source)
+            with path.open("rb") as stream:  # a folder, or a file that may not be read, is told of here
+                return cls(path, os.fstat(stream.fileno()).st_size)
+        if hasattr(source, "read") and hasattr(source, "seek"):
+            return cls(source, source.seek(0, io.SEEK_END))
+        raise TypeError(f"send a path, bytes or an open file, not {type(source).__name__}")
+
+    def begin(self) -> tuple[Arrays, Iterator[Arrays]]:
+        """The tensors that name the video in its request, and those of the pieces that must be there before it."""
+        if self.size <= CHUNK_BYTES:
+            with self._open() as stream:
+                stream.seek(0)
+                return {"VIDEO": bytes_tensor(stream.read())}, iter(())
+        # An id of its own for each try: a piece that is sent twice is an error.
+        name = bytes_tensor(uuid.uuid4().hex.encode())
+        return {"UPLOAD": name}, self._pieces({"UPLOAD": name})
+
+    def _pieces(self, name: Arrays) -> Iterator[Arrays]:
+        with self._open() as stream:
+            stream.seek(0)
+            offset, piece = 0, stream.read(CHUNK_BYTES)
+            while True:
+                following = stream.read(CHUNK_BYTES)
+                yield {
+                    **name,
+                    "OFFSET": np.array([offset], dtype=np.int64),
+                    "LAST": np.array([not following], dtype=np.int32),
+                    "CHUNK": bytes_tensor(piece),
+                }
+                if not following:
+                    return
+                offset, piece = offset + len(piece), following
+
+    def _open(self) -> nullcontext[BinaryIO] | BinaryIO:
+        """A path is opened for each try and closed; a caller's open file is the caller's to close."""
+        return self.source.open("rb") if isinstance(self.source, Path) else nullcontext(self.source)

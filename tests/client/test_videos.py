@@ -1,0 +1,176 @@
+"""Videos through the clients: whole and in pieces, progress, retries, and streams over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cards.limits import MAX_CHUNK_BYTES
+from deepscan_client import (
+    AsyncDeepScanClient,
+    AsyncFakeTransport,
+    Cancellation,
+    CancelledError,
+    DeadlineError,
+    DeepScanClient,
+    FakeTransport,
+    LimitError,
+    MediaError,
+    Medium,
+    OverloadedError,
+    Progress,
+    RequestError,
+    RetryPolicy,
+    make_verdict,
+)
+from deepscan_client._video import CHUNK_BYTES, Upload
+
+QUICK = RetryPolicy(attempts=3, backoff=0.001)
+SEEN = make_verdict("fake", 0.9, medium=Medium.VIDEO)
+LARGE = bytes(range(256)) * (CHUNK_BYTES // 256) + b"and more"
+
+
+def test_a_piece_is_as_large_as_the_server_takes() -> None:
+    assert CHUNK_BYTES == MAX_CHUNK_BYTES
+
+
+def test_a_path_bytes_and_an_open_file_are_sent(tmp_path: Path) -> None:
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(b"file")
+    opened = io.BytesIO(b"opened")
+    opened.seek(3)
+    fake = FakeTransport([SEEN])
+    client = DeepScanClient(transport=fake)
+    verdict = client.detect_video(file, num_frames=30, confidence_threshold=0.7, request_id="me")
+    client.detect_video(bytearray(b"bytes"), fps=2.5)
+    client.detect_video(opened)
+    assert [call.video for call in fake.calls] == [b"file", b"bytes", b"opened"]
+    assert {call.model for call in fake.calls} == {"deepfake_video"}
+    assert fake.calls[0].asked == {"request_id": "me", "num_frames": 30, "confidence_threshold": 0.7}
+    assert fake.calls[1].asked["fps"] == 2.5
+    assert not opened.closed
+    assert verdict.medium is Medium.VIDEO
+
+
+def test_what_cannot_be_sent_is_told_before_anything_is(tmp_path: Path) -> None:
+    fake = FakeTransport()
+    client = DeepScanClient(transport=fake)
+    with pytest.raises(FileNotFoundError):
+        client.detect_video(tmp_path / "lost.mp4")
+    with pytest.raises(IsADirectoryError):
+        client.detect_video(tmp_path)
+    with pytest.raises(TypeError):
+        client.detect_video(7)  # type: ignore[arg-type]
+    assert fake.calls == []
+
+
+def test_pieces_follow_each_other_without_gaps() -> None:
+    for size in (CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 5):
+        data = (LARGE * 3)[:size]
+        named, pieces = Upload.of(data).begin()
+        found = list(pieces)
+        offset = 0
+        for piece in found:
+            assert piece["UPLOAD"][0] == named["UPLOAD"][0]
+            assert piece["OFFSET"][0] == offset
+            assert 0 < len(piece["CHUNK"][0]) <= CHUNK_BYTES
+            offset += len(piece["CHUNK"][0])
+        assert [int(piece["LAST"][0]) for piece in found] == [0] * (len(found) - 1) + [1]
+        assert b"".join(piece["CHUNK"][0] for piece in found) == data
+
+
+async def test_a_large_video_is_seen_whole_by_the_fake_and_a_retry_sends_it_again(tmp_path: Path) -> None:
+    file = tmp_path / "large.mp4"
+    file.write_bytes(LARGE)
+    fake = FakeTransport([OverloadedError("full"), MediaError("cut off"), SEEN])
+    client = DeepScanClient(transport=fake, retry=QUICK)
+    with pytest.raises(MediaError):
+        client.detect_video(file)
+    assert client.detect_video(io.BytesIO(LARGE)).fake_probability == 0.9
+    assert [call.video for call in fake.calls] == [LARGE] * 3
+    other = AsyncFakeTransport([SEEN])
+    async with AsyncDeepScanClient(transport=other) as aio:
+        assert (await aio.detect_video(file)).label == "fake"
+        assert (await aio.detect_video(b"small")).label == "fake"
+    assert [call.media for call in other.calls] == [LARGE, b"small"]
+
+
+async def test_progress_is_told_before_the_verdict() -> None:
+    told: list[Progress] = []
+    said = (Progress(3.0, 7.0), Progress(6.0, 7.0, 0.4, timeline=((0.0, 3.0, 0.2),)))
+    assert DeepScanClient(transport=FakeTransport([SEEN], progress=said)).detect_video(b"x").label == "fake"
+    DeepScanClient(transport=FakeTransport([SEEN], progress=said)).detect_video(b"x", on_progress=told.append)
+    async with AsyncDeepScanClient(transport=AsyncFakeTransport([SEEN], progress=said)) as client:
+        await client.detect_video(LARGE, on_progress=told.append)
+        assert await client.is_ready(medium=Medium.VIDEO)
+    assert tuple(told) == said * 2
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["whole", "in pieces"])
+async def test_a_video_over_grpc(grpc_server: Any, data: bytes) -> None:
+    told: list[Progress] = []
+    with DeepScanClient(grpc_server.url) as client:
+        verdict = client.detect_video(data, on_progress=told.append, request_id="first")
+    async with AsyncDeepScanClient(grpc_server.url) as other:
+        await other.detect_video(data, request_id="second")
+    assert verdict.request_id == "first"
+    assert [progress.seconds for progress in told] == [30.0, 60.0]
+    asked = [each["inputs"] for each in grpc_server.seen if "CHUNK" not in each["inputs"]]
+    pieces = [each["inputs"] for each in grpc_server.seen if "CHUNK" in each["inputs"]]
+    assert len(asked) == 2
+    if data is LARGE:
+        assert asked[0]["UPLOAD"] != asked[1]["UPLOAD"]
+        assert [piece["UPLOAD"] for piece in pieces] == [asked[0]["UPLOAD"]] * 2 + [asked[1]["UPLOAD"]] * 2
+        assert pieces[0]["CHUNK"] + pieces[1]["CHUNK"] == data
+    else:
+        assert [each["VIDEO"] for each in asked] == [data] * 2
+        assert pieces == []
+
+
+async def test_an_error_of_a_piece_ends_the_call(grpc_server: Any) -> None:
+    import grpc
+
+    grpc_server.error = (grpc.StatusCode.INVALID_ARGUMENT, f"in model, {LimitError('too large').to_json()}")
+    with DeepScanClient(grpc_server.url) as client, pytest.raises(LimitError) as caught:
+        client.detect_video(LARGE, request_id="r-1")
+    assert caught.value.request_id == "r-1"
+    async with AsyncDeepScanClient(grpc_server.url) as other:
+        with pytest.raises(LimitError):
+            await other.detect_video(LARGE)
+    assert len(grpc_server.seen) == 2
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["whole", "in pieces"])
+async def test_a_video_keeps_its_deadline_and_can_be_cancelled(grpc_server: Any, data: bytes) -> None:
+    grpc_server.delay = 5.0
+    with DeepScanClient(grpc_server.url) as client:
+        with pytest.raises(DeadlineError):
+            client.detect_video(data, deadline=0.3)
+        cancellation = Cancellation()
+        threading.Timer(0.2, cancellation.cancel).start()
+        with pytest.raises(CancelledError):
+            client.detect_video(data, cancellation=cancellation)
+    async with AsyncDeepScanClient(grpc_server.url) as other:
+        task = asyncio.create_task(other.detect_video(data))
+        await asyncio.sleep(0.2)
+        grpc_server.cancelled.clear()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await asyncio.to_thread(grpc_server.cancelled.wait, 3.0)
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["whole", "in pieces"])
+async def test_over_http_the_gateway_is_named_and_nothing_is_sent(http_server: Any, data: bytes) -> None:
+    with DeepScanClient(http_server.url) as client, pytest.raises(RequestError) as caught:
+        client.detect_video(data)
+    assert "/api/predict/video" in caught.value.remedy
+    async with AsyncDeepScanClient(http_server.url) as other:
+        with pytest.raises(RequestError, match="gateway"):
+            await other.detect_video(data)
+    assert http_server.seen == []
