@@ -1,0 +1,64 @@
+"""The sound track of a video on the clock of its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import MediaError
+from pipelines.audio.source import RATE, Samples, decode_audio
+from pipelines.video.source import FORMATS
+
+
+def sound_delay(path: Path | str) -> float:
+    """Seconds from the first frame of a video to the first sample of its sound; negative where the sound is first.
+
+    Raises:
+        MediaError: it does not open, or has no picture or no sound.
+    """
+    try:
+        with (
+            Path(path).open("rb") as handle,
+            av.open(
+                handle, options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}, metadata_errors="replace"
+            ) as container,
+        ):
+            starts = []
+            for streams in (container.streams.video, container.streams.audio):
+                if not streams:
+                    raise MediaError(
+                        "the video has no sound track", code=ErrorCode.NO_SOUND, remedy="send a video with sound"
+                    )
+                first = streams[0]
+                base = float(first.time_base) if first.time_base else 0.0
+                starts.append((first.start_time or 0) * base)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise MediaError(
+            "the video does not open", code=ErrorCode.CORRUPT, remedy="send a file that a player can play"
+        ) from error
+    return float(starts[1] - starts[0])
+
+
+def on_picture_clock(samples: Samples, delay: float) -> Samples:
+    """Samples from the moment of the first frame on: silence is put before, or what comes earlier is cut.
+
+    Args:
+        samples: [n], 16 kHz mono; delay: what :func:`sound_delay` said (more than a minute is cut to a minute).
+    """
+    shift = round(float(np.clip(delay, -60.0, 60.0)) * RATE)
+    if shift >= 0:
+        return np.concatenate([np.zeros(shift, np.float32), samples])
+    return samples[-shift:]
+
+
+def sound_of(path: Path | str) -> Samples:
+    """The whole sound track of a short clip, 16 kHz mono, from the moment of the first frame on.
+
+    Raises:
+        MediaError, LimitError: there is none, it does not decode, or it is too long.
+    """
+    samples, _ = decode_audio(Path(path).read_bytes())
+    return on_picture_clock(samples, sound_delay(path))
