@@ -39,6 +39,9 @@ STARTS = 3
 """Times that a server which crashes while it starts is started: its Python backend sometimes aborts with a
 ``lock_exception`` on a busy machine (triton-inference-server/server, issue 8882)."""
 _CRASHES = tuple(128 + number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS))
+_SPOOL = "DEEPSCAN_SPOOL"
+"""Where the models keep videos while these are uploaded and judged (pipelines/video/upload.py): by default a folder that
+ends with the server."""
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
 
 Report = Callable[[str], None]
@@ -197,7 +200,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=backends.server_environment(),
+                env={_SPOOL: str(self.folder / "uploads"), **backends.server_environment()},
                 pass_fds=(read,),
                 start_new_session=True,
                 cwd=self.folder,
