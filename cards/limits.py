@@ -24,6 +24,8 @@ MAX_VIDEO_SECONDS: Final = 3600
 """Seconds of one video."""
 MAX_VIDEO_FRAMES: Final = 250_000
 """Frames of one video, counted from its packets before anything is decoded."""
+MAX_ANIMATION_FRAMES: Final = 5_000
+"""Pictures of one animated GIF, WebP or PNG: their times are known only after all of them were decoded."""
 MAX_JUDGED_FRAMES: Final = 300
 """Frames of one video that are looked at, whatever its length; a longer one is sampled more thinly, and says so."""
 MAX_TRACKED_FACES: Final = 6

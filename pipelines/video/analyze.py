@@ -45,8 +45,7 @@ from pipelines.options import Options
 from pipelines.video.evidence import VideoEvidence
 from pipelines.video.faces import find_faces_of_frames
 from pipelines.video.follow import Follower, Seen
-from pipelines.video.sampling import OpenVideo, open_video
-from pipelines.video.source import HeldFrame
+from pipelines.video.sampling import Held, OpenVideo, open_video
 from pipelines.video.verdict import MODEL, VideoJudge
 
 DETECTOR = "face_detector"
@@ -192,8 +191,8 @@ class Watching:
         finally:
             self._ms[part] += (time.monotonic_ns() - start) / 1e6
 
-    def _next(self, frames: Iterator[HeldFrame], most: int) -> list[HeldFrame]:
-        chunk: list[HeldFrame] = []
+    def _next(self, frames: Iterator[Held], most: int) -> list[Held]:
+        chunk: list[Held] = []
         with self._timed("decode"):
             while len(chunk) < most:
                 self._check()
@@ -203,7 +202,7 @@ class Watching:
                 chunk.append(frame)
         return chunk
 
-    def _see(self, chunk: Sequence[HeldFrame]) -> None:
+    def _see(self, chunk: Sequence[Held]) -> None:
         """Find, number, crop and judge the faces of a chunk."""
         with self._timed("decode"):
             small = [held.pixels(WHOLE_SIDE) for held in chunk]

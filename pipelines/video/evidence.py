@@ -50,7 +50,7 @@ class TrackEvidence:
         landmarks: float32 [k, 5, 2], in the same pixels (``pipelines.image.faces.Faces``).
         scores: confidence of the detector, float64 [k].
         sharpness: variance of the Laplacian of the aligned crop, float64 [k].
-        motion: mean change between aligned neighbours in grey levels; about 0 for a picture that was burnt in.
+        motion: median change between aligned neighbours in grey levels; about 0 for a picture that was burnt in.
         logits: raw logit of each network that looks at frames, float64 [k].
         clips: raw logits of each network that looks at many frames, one for each stretch that it was shown.
         embeddings: float32 [k, d] of the first network, where a network over many frames or a caller wanted them.

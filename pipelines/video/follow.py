@@ -31,7 +31,7 @@ class _Column:
     embeddings: list[NDArray[np.float32]] = field(default_factory=list)
     novelty: list[float] = field(default_factory=list)
     small: NDArray[np.float32] | None = None
-    moved: float = 0.0
+    moved: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Follower:
                 column.novelty.append(float(novelty[item]))
             small = cv2.resize(grey, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA).astype(np.float32)
             if column.small is not None:
-                column.moved += float(np.abs(small - column.small).mean())
+                column.moved.append(float(np.abs(small - column.small).mean()))
             column.small = small
 
     def tracks(self, clips: Mapping[int, Mapping[str, NDArray[np.float64]]] | None = None) -> tuple[TrackEvidence, ...]:
@@ -103,7 +103,7 @@ class Follower:
                 landmarks=np.stack(column.landmarks),
                 scores=np.array(column.scores),
                 sharpness=np.array(column.sharpness),
-                motion=column.moved / max(1, len(column.times) - 1),
+                motion=float(np.median(column.moved)) if column.moved else 0.0,
                 logits={name: np.array(values) for name, values in column.logits.items()},
                 clips=dict((clips or {}).get(number, {})),
                 embeddings=np.stack(column.embeddings) if column.embeddings else None,

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from cards.limits import MAX_JUDGED_FRAMES
 from pipelines.options import Options
+from pipelines.video.animation import AnimationSource, HeldPicture, is_animation
 from pipelines.video.evidence import VideoFacts
 from pipelines.video.source import HeldFrame, VideoSource
 
 DEFAULT_FPS = 5.0
+Source = VideoSource | AnimationSource
+Held = HeldFrame | HeldPicture
 
 
 class OpenVideo:
@@ -23,7 +26,7 @@ class OpenVideo:
         facts: of the file.
     """
 
-    def __init__(self, source: VideoSource, facts: VideoFacts) -> None:
+    def __init__(self, source: Source, facts: VideoFacts) -> None:
         self._source, self.facts = source, facts
         options, info = facts.options, source.info
         asked = options.num_frames or round((options.fps or DEFAULT_FPS) * info.seconds)
@@ -41,9 +44,23 @@ class OpenVideo:
         """Frames that were damaged and left out so far."""
         return self._source.damaged
 
-    def frames(self) -> Iterator[HeldFrame]:
+    def frames(self) -> Iterator[Held]:
         """The sampled frames in the order of time."""
         return self._source.held(num_frames=self._count, fps=self._fps)
+
+
+def open_source(path: Path, threads: int = 1) -> Source:
+    """The frames of a file, by what its first bytes say it is.
+
+    Raises:
+        MediaError: missing, empty, not a video, or nothing of it decodes.
+        LimitError: too many bytes, pixels, seconds or frames.
+    """
+    head = b""
+    if path.is_file():
+        with path.open("rb") as stream:
+            head = stream.read(16)
+    return AnimationSource(path) if is_animation(head) else VideoSource(path, threads)
 
 
 def open_video(path: Path, options: Options) -> OpenVideo:
@@ -54,7 +71,7 @@ def open_video(path: Path, options: Options) -> OpenVideo:
         LimitError: too many bytes, pixels, seconds or frames.
     """
     started = time.monotonic_ns()
-    source = VideoSource(path)
+    source = open_source(path)
     info = source.info
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()

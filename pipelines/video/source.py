@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_FRAMES, MAX_VIDEO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
+from pipelines.video.moments import wanted_frames
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -112,9 +113,7 @@ class VideoSource:
             shape = stream.codec_context.sample_aspect_ratio
             self._aspect = min(4.0, max(0.25, float(shape))) if shape else 1.0
             if not len(self._stamps) or self._base <= 0:
-                raise MediaError(
-                    "the video has no frames", code=ErrorCode.CORRUPT, remedy="send a file that a player can play"
-                )
+                raise _no_frames(container)
             self._times = (self._stamps - self._stamps[0]) * self._base
         self.info = self._describe()
 
@@ -139,10 +138,7 @@ class VideoSource:
     ) -> Iterator[HeldFrame]:
         """Decode frames in the order of time.
 
-        Args:
-            num_frames: so many, in the middles of equal parts of the time; fewer where the file has fewer.
-            fps: so many a second, from the window's start on; every frame where neither is given.
-            window: seconds from and to; the whole video where it is left out.
+        Arguments are those of :func:`~pipelines.video.moments.wanted_frames`.
 
         Each wanted time gets the frame that a player shows at it; a frame comes once. Frames that are damaged are
         left out and counted in ``damaged``.
@@ -151,7 +147,7 @@ class VideoSource:
             MediaError: not one of the wanted frames decodes.
             ValueError: both ``num_frames`` and ``fps``, or one of them not positive.
         """
-        wanted = self._wanted(num_frames, fps, window)
+        wanted = self._stamps[wanted_frames(self._times, self.info.seconds, num_frames, fps, window)]
         self.damaged = 0
         given = 0
         with self._open() as (container, stream):
@@ -252,27 +248,6 @@ class VideoSource:
                 cut_off=bool(notes),
             )
 
-    def _wanted(
-        self, num_frames: int | None, fps: float | None, window: tuple[float, float] | None
-    ) -> npt.NDArray[np.int64]:
-        """Time stamps to decode, rising and each once."""
-        if num_frames is not None and fps is not None:
-            raise ValueError("give num_frames or fps, not both")
-        start, end = window or (0.0, self.info.seconds)
-        start, end = max(0.0, start), min(end, self.info.seconds)
-        if num_frames is not None:
-            if num_frames < 1:
-                raise ValueError(f"num_frames must be positive, got {num_frames}")
-            moments = start + (np.arange(num_frames) + 0.5) * (end - start) / num_frames
-        elif fps is not None:
-            if not fps > 0:
-                raise ValueError(f"fps must be positive, got {fps}")
-            moments = np.arange(start, end, 1.0 / fps)
-        else:
-            return np.asarray(self._stamps[(self._times >= start) & (self._times < end)])
-        shown = np.searchsorted(self._times, moments + 1e-9, side="right") - 1
-        return np.asarray(self._stamps[np.unique(np.maximum(shown, 0))])
-
     def _decode(
         self, container: InputContainer, stream: VideoStream, wanted: npt.NDArray[np.int64]
     ) -> Iterator[VideoFrame]:
@@ -366,6 +341,17 @@ def _packet_times(
             raise LimitError(f"the video has more than {MAX_VIDEO_FRAMES:,} frames", remedy="cut it")
     rising = np.unique(np.array(stamps, dtype=np.int64))
     return rising, np.unique(np.array(keys or stamps[:1], dtype=np.int64))
+
+
+def _no_frames(container: InputContainer) -> MediaError:
+    """Why no packet has a time stamp."""
+    if container.format.name in ("h264", "hevc", "m4v"):
+        return MediaError(
+            "a bare stream of pictures has no time stamps",
+            code=ErrorCode.UNSUPPORTED,
+            remedy="put it into a container: ffmpeg -i FILE -c copy FILE.mp4",
+        )
+    return MediaError("the video has no frames", code=ErrorCode.CORRUPT, remedy="send a file that a player can play")
 
 
 def _not_opened(handle: IO[bytes], name: str, error: Exception) -> MediaError:

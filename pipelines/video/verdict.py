@@ -35,8 +35,8 @@ FEWEST = 4
 """Frames that a face must be seen in, unless fewer were asked for."""
 STILL_SHARE = 0.2
 """A face that moves less than this share of the liveliest one is a picture in the picture."""
-STILL_MOTION = 0.15
-"""Grey levels between neighbours under which a face stands still: a repeated frame has 0, noise of a codec 0.1."""
+STILL_MOTION = 0.3
+"""Grey levels between neighbours under which a face stands still. A repeated frame shows 0.02, for a codec's noise."""
 _PROBLEMS = (Reason.FEW_FRAMES, Reason.FACE_TOO_SMALL, Reason.LOW_QUALITY)
 
 
