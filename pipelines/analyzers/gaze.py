@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pipelines.analyzers.series import Floats, longest_stretch, resample
 
 RATE = 12.5
-_GAP_S = 0.3
+_GAP_S = 0.8
+"""A blink hides the iris for up to half a second; the look goes on behind it."""
 _STEP = 0.04
 """Least change within two samples, in widths of the eye, that is a shift of the gaze."""
 _NOISE_STEPS = 6.0

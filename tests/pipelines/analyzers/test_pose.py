@@ -18,7 +18,7 @@ TURNS = [(0, 0, 0), (15, 0, 0), (-15, 10, 0), (0, 25, 0), (0, -40, 0), (10, 20, 
 
 def projected(turns: Rotation, focal: float, noise: float = 1.0, seed: int = 0) -> NDArray[np.float64]:
     """Points [n, k, 2] of a head 150 px wide between its eyes; ``focal`` in widths of the frame; noise in pixels."""
-    heads = np.einsum("nij,kj->nki", turns.as_matrix(), SHAPE) + [0.8, -0.5, focal * SIZE[0] / 150]
+    heads = np.einsum("nij,kj->nki", turns.as_matrix(), SHAPE) + np.array([0.8, -0.5, focal * SIZE[0] / 150])
     points = heads[..., :2] / heads[..., 2:] * focal * SIZE[0] + [SIZE[0] / 2, SIZE[1] / 2]
     return np.asarray(points + np.random.default_rng(seed).normal(0, noise, points.shape))
 

@@ -1,0 +1,237 @@
+"""One face through a video, frame by frame, to the time series that the biometric analyzers read.
+
+Every frame gives the colour of the skin and one eye's contour and iris; the eyes take turns, unless one is turned away.
+The face mesh is asked 12.5 times a second, which is enough for lips and head, and where the eyes are is read between.
+The networks are asked once for :data:`CHUNK` frames: the meshes of one chunk beside the eyes of the one before, so that
+two cores work. Memory: one chunk of crops (5.5 MB) and some 500 bytes for each frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.analyzers.landmarks import (
+    EYES,
+    IRIS,
+    MARGIN,
+    MESH,
+    SIDE,
+    Floats,
+    Pixels,
+    eye_aspect_ratio,
+    eye_pictures,
+    eye_transforms,
+    gaze_of,
+    mesh_pictures,
+    mesh_points,
+    mouth_opening,
+)
+from pipelines.analyzers.pose import POSE_POINTS
+from pipelines.image.align import inverse_transforms, similarities, warp_crop
+from pipelines.infer import Arrays, Batch, Infer, digest_hex, run_batches
+
+CHUNK = 32
+"""Frames whose networks are asked at once."""
+_TOGETHER = 8
+"""Pictures of one call: on a CPU larger batches leave the cache and cost a fifth more, and calls run side by side."""
+_FINE = 0.5
+"""Down to this zoom a crop is drawn at once; below, with area averaging, at three times the cost."""
+_MESH_EVERY_S = 0.075
+_CHEEKS = (slice(128, 166), (slice(70, 102), slice(138, 170)))
+"""Rows, and columns of both, in the face crop: below the eyes, beside the nose."""
+_NARROW = 0.6
+"""An eye that is narrower than the other by this factor is turned away, and not looked at."""
+_LEAST_PRESENCE = 0.0
+_EYE_CORNERS = np.array([*EYES[0], *EYES[1]])
+
+
+@dataclass(frozen=True)
+class FaceSeries:
+    """What was measured, as columns; n frames, m of them with a mesh. NaN where no face was seen.
+
+    Attributes:
+        times: seconds [n]; eyes: [n] which eye was looked at, 0 at the left of the picture, 1 at the right.
+        openness: eye aspect ratio [n]; gaze: [n, 2] in widths of the eye; colours: mean RGB of the cheeks [n, 3].
+        mesh_times: seconds [m]; points: [m, len(POSE_POINTS), 2] in pixels of the frame; lips: opening [m].
+        eye_px: median width of an eye in pixels of the frame; seen: share of the meshes that found a face.
+        weights: network: sha256 of the weights that ran.
+    """
+
+    times: Floats
+    eyes: NDArray[np.int64]
+    openness: Floats
+    gaze: Floats
+    colours: Floats
+    mesh_times: Floats
+    points: Floats
+    lips: Floats
+    eye_px: float
+    seen: float
+    weights: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Frames whose networks were not asked yet."""
+
+    times: Floats
+    crops: Pixels
+    back: Floats
+    """[k, 2, 3] from pixels of the crop to those of the frame."""
+    meshed: NDArray[np.int64]
+    """Places of the frames that the mesh is asked about."""
+
+
+@dataclass(frozen=True)
+class _Eyes:
+    """Eyes that the network was not asked about yet, one a frame."""
+
+    pictures: Pixels
+    which: NDArray[np.int64]
+    present: NDArray[np.bool_]
+
+
+class FaceReader:
+    """Takes the frames of one face in the order of time.
+
+    Args:
+        infer: runs ``face_mesh`` and ``eye_iris``.
+    """
+
+    def __init__(self, infer: Infer) -> None:
+        self._infer = infer
+        self._frames: list[tuple[float, Pixels, Floats]] = []
+        self._meshed: list[int] = []
+        self._last_mesh = -np.inf
+        self._known: tuple[Floats, Floats, Floats] | None = None
+        self._waiting: _Eyes | None = None
+        self._count = 0
+        self._weights: dict[str, str] = {}
+        self._columns: dict[str, list[Floats]] = {}
+
+    def add(self, time: float, pixels: Pixels, landmarks: Floats) -> None:
+        """One frame.
+
+        Args:
+            time: seconds, later than before.
+            pixels: UINT8 [h, w, 3] RGB, at full resolution; landmarks: [5, 2] of the face in its pixels.
+
+        Raises:
+            deepscan_client.errors.DeepScanError: a network did not answer.
+        """
+        matrix = similarities(landmarks[None], SIDE, MARGIN)
+        if time - self._last_mesh >= _MESH_EVERY_S:
+            self._last_mesh = time
+            self._meshed.append(len(self._frames))
+        self._frames.append((time, _cut(pixels, matrix[0]), inverse_transforms(matrix)[0]))
+        if len(self._frames) == CHUNK:
+            self._ask()
+
+    def finish(self) -> FaceSeries:
+        """The series of all frames; no more may follow.
+
+        Raises:
+            deepscan_client.errors.DeepScanError: a network did not answer.
+        """
+        while self._frames or self._waiting is not None:
+            self._ask()
+        lips, points, lost = self._column("lips"), self._column("points", len(POSE_POINTS), 2), self._column("lost") > 0
+        lips[lost], points[lost] = np.nan, np.nan
+        widths = self._column("widths")
+        return FaceSeries(
+            times=self._column("times"),
+            eyes=self._column("eyes").astype(np.int64),
+            openness=self._column("openness"),
+            gaze=self._column("gaze", 2),
+            colours=self._column("colours", 3),
+            mesh_times=self._column("mesh_times"),
+            points=points,
+            lips=lips,
+            eye_px=float(np.median(widths)) if len(widths) else 0.0,
+            seen=float(1.0 - lost.mean()) if len(lost) else 0.0,
+            weights=dict(self._weights),
+        )
+
+    def _column(self, name: str, *shape: int) -> Floats:
+        return np.concatenate([np.zeros((0, *shape)), *self._columns.get(name, [])])
+
+    def _keep(self, **columns: NDArray[Any]) -> None:
+        for name, values in columns.items():
+            self._columns.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
+
+    def _ask(self) -> None:
+        """The meshes of the frames that came, beside the eyes of those before."""
+        chunk, eyes = self._take(), self._waiting
+        batches = []
+        if eyes is not None:
+            batches.append(Batch(IRIS, {"IMAGES": eyes.pictures}, ("CONTOUR", "IRIS", "RECORD"), _TOGETHER))
+        if chunk is not None and len(chunk.meshed):
+            pictures = mesh_pictures(chunk.crops[chunk.meshed])
+            batches.append(Batch(MESH, {"IMAGES": pictures}, ("POINTS", "PRESENCE", "RECORD"), _TOGETHER))
+        answers = run_batches(self._infer, batches)
+        self._weights.update({name: digest_hex(answer["RECORD"][0]) for name, answer in answers.items()})
+        if eyes is not None:
+            self._keep_eyes(eyes, answers[IRIS])
+        self._waiting = None if chunk is None else self._look(chunk, answers.get(MESH))
+
+    def _take(self) -> _Chunk | None:
+        if not self._frames:
+            return None
+        times, crops, back = zip(*self._frames)
+        chunk = _Chunk(np.array(times), np.stack(crops), np.stack(back), np.array(self._meshed, dtype=np.int64))
+        self._frames, self._meshed = [], []
+        return chunk
+
+    def _keep_eyes(self, eyes: _Eyes, answer: Arrays) -> None:
+        openness = eye_aspect_ratio(answer["CONTOUR"])
+        gaze = gaze_of(answer["CONTOUR"], answer["IRIS"], eyes.which == 1)
+        openness[~eyes.present], gaze[~eyes.present] = np.nan, np.nan
+        self._keep(eyes=eyes.which, openness=openness, gaze=gaze)
+
+    def _look(self, chunk: _Chunk, answer: Arrays | None) -> _Eyes:
+        """Keep what the meshes of a chunk tell, and cut its eyes out."""
+        if answer is not None:
+            points = mesh_points(answer["POINTS"])
+            lost = answer["PRESENCE"][:, 0] < _LEAST_PRESENCE
+            back = chunk.back[chunk.meshed]
+            in_frame = points[:, POSE_POINTS, :2] @ back[:, :, :2].transpose(0, 2, 1) + back[:, None, :, 2]
+            self._keep(mesh_times=chunk.times[chunk.meshed], points=in_frame, lips=mouth_opening(points), lost=lost)
+            new = (chunk.times[chunk.meshed], points[:, _EYE_CORNERS, :2].reshape(len(points), -1), lost * 1.0)
+            # The last mesh of the chunk before stays, so that the eyes between the two are placed between them.
+            before = new if self._known is None else self._known
+            self._known = tuple(np.concatenate([old[-1:], now]) for old, now in zip(before, new))
+        assert self._known is not None  # the first frame of all has a mesh
+        moments, corners, gone = self._known
+        placed = np.stack([np.interp(chunk.times, moments, column) for column in corners.T], axis=1)
+        present = np.interp(chunk.times, moments, gone) < 0.5
+        pairs = placed.reshape(-1, 2, 2, 2)  # frame, eye, outer and inner corner, x y
+        widths = np.linalg.norm(pairs[:, :, 1] - pairs[:, :, 0], axis=2)
+        which = (self._count + np.arange(len(pairs))) % 2
+        self._count += len(pairs)
+        other = widths[np.arange(len(pairs)), 1 - which]
+        which = np.where(widths[np.arange(len(pairs)), which] < _NARROW * other, 1 - which, which)
+        chosen = pairs[np.arange(len(pairs)), which]
+        zoom = np.linalg.norm(chunk.back[:, :, 0], axis=1)
+        colours = np.stack([_skin(crop) for crop in chunk.crops])
+        colours[~present] = np.nan
+        self._keep(times=chunk.times, colours=colours, widths=(widths.max(axis=1) * zoom)[present])
+        return _Eyes(eye_pictures(chunk.crops, eye_transforms(chosen, which == 1)), which, present)
+
+
+def _cut(pixels: Pixels, matrix: Floats) -> Pixels:
+    """The face crop, [SIDE, SIDE, 3]."""
+    if np.hypot(matrix[0, 0], matrix[1, 0]) < _FINE:
+        return warp_crop(pixels, matrix, SIDE)
+    drawn = cv2.warpAffine(pixels, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(drawn, dtype=np.uint8)
+
+
+def _skin(crop: Pixels) -> Floats:
+    """Mean red, green and blue of the cheeks, [3]."""
+    rows, columns = _CHEEKS
+    return np.asarray(np.mean([cv2.mean(crop[rows, part])[:3] for part in columns], axis=0))
