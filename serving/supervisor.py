@@ -40,8 +40,8 @@ STARTS = 3
 ``lock_exception`` on a busy machine (triton-inference-server/server, issue 8882)."""
 _CRASHES = tuple(128 + number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS))
 _SPOOL = "DEEPSCAN_SPOOL"
-"""Where the models keep videos while these are uploaded and judged (pipelines/video/upload.py): by default a folder that
-ends with the server."""
+"""Names the folder where the models keep videos while these are uploaded and judged (pipelines/video/upload.py); by
+default one that ends with the server."""
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
 
 Report = Callable[[str], None]

@@ -23,12 +23,13 @@ from ml_backend.inference.answers import error_response, from_http_status
 from ml_backend.inference.cache import RecordBook
 from ml_backend.inference.guard import Guard
 from ml_backend.inference.health import Health
+from ml_backend.inference.media_client import MediaClient
 from ml_backend.inference.middleware import Around
 from ml_backend.inference.pages import index
 from ml_backend.inference.settings import Settings
 from ml_backend.inference.stats import Stats
 from ml_backend.inference.uploads import UploadDoor
-from ml_backend.inference.verdicts import MediaClient, Verdicts
+from ml_backend.inference.verdicts import Verdicts
 from serving.canary import canaries
 
 
@@ -94,7 +95,7 @@ def create_app(
         redoc_url=None,
         title="DeepScan",
         version="1",
-        description="Tells whether a photo or a recording was synthesised or manipulated, and shows why. "
+        description="Tells whether a photo, a recording or a video was synthesised or manipulated, and shows why. "
         "See docs/rest.md.",
         lifespan=lifespan,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -10,14 +11,24 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cards.limits import MAX_AUDIO_BYTES, MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES
+from cards.limits import MAX_AUDIO_BYTES, MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES, MAX_VIDEO_BYTES
 from deepscan_client import DeepScanError, ErrorCode, MediaError, Medium, UnavailableError, Verdict
 from ml_backend.inference.answers import error_body, error_response, json_response
 from ml_backend.inference.catalogue import catalogue
+from ml_backend.inference.events import EVENT_STREAM, VerdictEvents, while_present
 from ml_backend.inference.middleware import trace_headers
-from ml_backend.inference.schemas import BatchAnswer, error_responses, form_schema
+from ml_backend.inference.schemas import BatchAnswer, error_responses, event_stream, form_schema
 from ml_backend.inference.stats import memory
-from ml_backend.inference.uploads import BatchForm, Form, PhotoForm, RecordingForm, read_file, shown_name
+from ml_backend.inference.uploads import (
+    BatchForm,
+    Form,
+    PhotoForm,
+    RecordingForm,
+    VideoForm,
+    check_size,
+    read_file,
+    shown_name,
+)
 from ml_backend.inference.verdicts import Asked
 from pipelines.media import HEAD, medium_of_bytes
 
@@ -121,8 +132,36 @@ async def predict_audio(request: Request) -> Response:
 
 
 @router.post(
+    "/predict/video",
+    summary="Detect a deepfake in one video",
+    responses={**event_stream(Verdict), **error_responses(400, 401, 413, 422, 429, 500, 503, 504)},
+    openapi_extra=form_schema("file", many=False, fields=VideoForm),
+)
+async def predict_video(request: Request) -> Response:
+    """The verdict on the video in the field ``file``. With ``Accept: text/event-stream`` it is told how far it has been
+    seen, so that an hour of video does not time out; a caller who goes away ends the work."""
+    gateway = _gateway(request)
+    gateway.health.refuse_when_closing()
+    async with AsyncExitStack() as held:
+        form = await held.enter_async_context(gateway.door.form(request, "file", 1, MAX_VIDEO_BYTES, VideoForm))
+        check_size(form.files[0], MAX_VIDEO_BYTES)
+        video, asked = form.files[0].file, _asked(request, form)
+        if EVENT_STREAM not in request.headers.get("accept", ""):
+            judging = gateway.verdicts.judge(Medium.VIDEO, video, asked)
+            return json_response((await while_present(request.receive, judging)).to_dict())
+
+        def told(error: DeepScanError) -> dict[str, Any]:
+            gateway.stats.error(error)
+            return {"error": error_body(error, asked.request_id)}
+
+        return await VerdictEvents.begin(
+            lambda tell: gateway.verdicts.judge(Medium.VIDEO, video, asked, tell=tell), told, held.pop_all()
+        )
+
+
+@router.post(
     "/batch-predict",
-    summary="Detect deepfakes in several photos and recordings",
+    summary="Detect deepfakes in several photos, recordings and videos",
     response_model=BatchAnswer,
     responses=error_responses(400, 401, 413, 429, 503),
     openapi_extra=form_schema("files", many=True, fields=BatchForm),
@@ -151,9 +190,12 @@ async def _item(
     async with turns:
         try:
             medium = await _medium_of(file)
-            async with gateway.verdicts.room(file.size or 0, patient=True):
-                data = await read_file(file, MAX_AUDIO_BYTES if medium is Medium.AUDIO else MAX_IMAGE_BYTES)
-                verdict = await gateway.verdicts.judge(medium, data, asked, patient=True)
+            if medium is Medium.VIDEO:
+                verdict = await gateway.verdicts.judge(medium, file.file, asked, patient=True)
+            else:
+                async with gateway.verdicts.room(file.size or 0, patient=True):
+                    data = await read_file(file, MAX_AUDIO_BYTES if medium is Medium.AUDIO else MAX_IMAGE_BYTES)
+                    verdict = await gateway.verdicts.judge(medium, data, asked, patient=True)
             result["verdict"] = verdict.to_dict()
         except DeepScanError as error:
             gateway.stats.error(error)
@@ -162,32 +204,20 @@ async def _item(
 
 
 async def _medium_of(file: UploadFile) -> Medium:
-    """Image or audio; what is neither is for the photo's probe to name.
-
-    Raises:
-        MediaError: a video.
-    """
+    """Image, audio or video; what is none of them is for the photo's probe to name."""
     head = await file.read(HEAD)
     await file.seek(0)
-    medium = medium_of_bytes(head, file.filename or "")
-    if medium is Medium.VIDEO:
-        raise MediaError(
-            "this is a video, and photos and recordings are judged in this release",
-            code=ErrorCode.UNSUPPORTED,
-            remedy="send it to /api/predict/audio, which judges its sound track",
-        )
-    return medium or Medium.IMAGE
+    return medium_of_bytes(head, file.filename or "") or Medium.IMAGE
 
 
-@router.post("/predict/video", summary="Not in this release", responses=error_responses(501))
 @router.post("/predict/multimodal", summary="Not in this release", responses=error_responses(501))
 async def not_yet(request: Request) -> Response:
     """A clear answer for the media that a later release will take."""
     medium = request.url.path.rsplit("/", 1)[-1]
     error = MediaError(
-        f"this release of DeepScan judges photos and recordings, not {medium}",
+        f"this release of DeepScan judges photos, recordings and videos, not {medium}",
         code=ErrorCode.UNSUPPORTED,
-        remedy="send photos to /api/predict/image and sound to /api/predict/audio, which also takes a video's sound",
+        remedy="send a video to /api/predict/video, and for its sound track to /api/predict/audio",
     )
     _gateway(request).stats.error(error)
     return error_response(error, request.state.request_id, 501)
@@ -198,6 +228,7 @@ def _asked(request: Request, form: Form, suffix: str = "") -> Asked:
         request_id=request.state.request_id[: 128 - len(suffix)] + suffix,
         heatmaps=isinstance(form.options, PhotoForm) and form.options.heatmaps,
         analyzers=isinstance(form.options, RecordingForm) and form.options.analyzers,
+        num_frames=form.options.num_frames if isinstance(form.options, VideoForm) else None,
         confidence_threshold=form.options.confidence_threshold,
         fresh=form.options.fresh,
         headers=trace_headers(request.headers),

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cards.limits import MAX_BATCH_FILES
+from cards.limits import MAX_BATCH_FILES, MAX_JUDGED_FRAMES
 from deepscan_client import Verdict
 from ml_backend.inference.uploads import MediaForm, PhotoForm
 
@@ -57,6 +57,12 @@ _OPTIONS: dict[str, Any] = {
         "default": False,
         "description": "measure a recording's voice as well: evidence without weight",
     },
+    "num_frames": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_JUDGED_FRAMES,
+        "description": "frames of a video to judge, spread evenly over its time; left out: five a second",
+    },
     "fresh": {"type": "boolean", "default": False, "description": "ask the models even where the verdict is cached"},
 }
 _FILE = {"type": "string", "format": "binary"}
@@ -68,6 +74,17 @@ def form_schema(field: str, many: bool, fields: type[MediaForm] = PhotoForm) -> 
     file = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAX_BATCH_FILES} if many else _FILE
     schema = {"type": "object", "required": [field], "properties": {field: file, **options}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def event_stream(model: type[Any]) -> dict[int | str, dict[str, Any]]:
+    """``responses`` of an end point that answers with JSON, or with events where the caller accepts them."""
+    told = (
+        "with Accept: text/event-stream: events named progress (deepscan_client.Progress as JSON), then one verdict "
+        "(the same JSON as without events) or error (the same body as every error)"
+    )
+    return {
+        200: {"model": model, "content": {"text/event-stream": {"schema": {"type": "string", "description": told}}}}
+    }
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

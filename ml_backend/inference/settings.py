@@ -46,12 +46,16 @@ class Settings(BaseModel):
     """Seconds that one photo may take, waiting included."""
     recording_deadline: float = Field(default=300.0, gt=0, le=7200, allow_inf_nan=False)
     """Seconds that one recording may take, waiting included; an hour of sound is about a minute of work."""
+    video_deadline: float = Field(default=1800.0, gt=0, le=14_400, allow_inf_nan=False)
+    """Seconds that one video may take, waiting included."""
     in_flight: int = Field(default=8, ge=1, le=1024)
     """Photos that Triton works on at the same time."""
     recordings: int = Field(default=4, ge=1, le=1024)
     """Recordings that Triton works on at the same time, of which one may be large."""
+    videos: int = Field(default=4, ge=1, le=1024)
+    """Videos that Triton works on at the same time."""
     queue: int = Field(default=32, ge=0, le=100_000)
-    """Photos, and recordings, that may wait for their turn; the next is answered 429."""
+    """Photos, recordings, and videos, that may wait for their turn; the next is answered 429."""
     uploads: int = Field(default=64, ge=1, le=10_000)
     """Request bodies that are being received at the same time; the next is answered 429."""
     upload_seconds: float = Field(default=120.0, gt=0, allow_inf_nan=False)

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from cards.limits import MAX_OPTIONS_BYTES
+from cards.limits import MAX_JUDGED_FRAMES, MAX_OPTIONS_BYTES
 from deepscan_client import ErrorCode, LimitError, RequestError
 from deepscan_client.errors import DeepScanError, OverloadedError
 
@@ -61,8 +61,15 @@ class RecordingForm(MediaForm):
     """Measure the voice as well (pitch, jitter, pauses, breaths, speaker drift), as evidence without weight."""
 
 
-class BatchForm(PhotoForm, RecordingForm):
-    """The plain fields of a form that takes both: each file takes what concerns it."""
+class VideoForm(MediaForm):
+    """The plain fields of a form that takes videos."""
+
+    num_frames: int | None = Field(default=None, ge=1, le=MAX_JUDGED_FRAMES)
+    """Frames to judge, spread evenly over the video's time; five a second where left out."""
+
+
+class BatchForm(PhotoForm, RecordingForm, VideoForm):
+    """The plain fields of a form that takes all media: each file takes what concerns it."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +205,8 @@ def _form(items: Sequence[tuple[str, str | UploadFile]], field: str, fields: typ
         where = ".".join(str(part) for part in first["loc"])[:60] or "form"
         raise RequestError(
             f"{where}: {first['msg']}",
-            remedy=f"options are {', '.join(fields.model_fields)}: a number of 0 to 1, the others true or false",
+            remedy=f"options are {', '.join(fields.model_fields)}: confidence_threshold is a number of 0 to 1, "
+            f"num_frames a whole number of 1 to {MAX_JUDGED_FRAMES}, the others are true or false",
         ) from error
 
 
@@ -208,12 +216,20 @@ async def read_file(upload: UploadFile, limit: int) -> bytes:
     Raises:
         LimitError: it has more than ``limit``.
     """
+    check_size(upload, limit)
+    return await upload.read()
+
+
+def check_size(upload: UploadFile, limit: int) -> None:
+    """
+    Raises:
+        LimitError: a file has more bytes than ``limit``.
+    """
     if (upload.size or 0) > limit:
         raise LimitError(
             f"the file has {upload.size:,} bytes, {limit:,} are allowed",
-            remedy="send a smaller one, for example as JPEG or FLAC",
+            remedy="send a smaller one, for example as JPEG, FLAC or H.264",
         )
-    return await upload.read()
 
 
 def shown_name(upload: UploadFile) -> str:

@@ -1,4 +1,4 @@
-"""From the bytes of one photo or recording to its verdict: cache, admission, deadline, Triton."""
+"""From one photo, recording or video to its verdict: cache, admission, deadline, Triton."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import dataclasses
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from deepscan_client import DeadlineError, DeepScanError, Medium, Progress, ServiceError, Verdict
 from ml_backend.inference.admission import Admission
 from ml_backend.inference.cache import Key, RecordBook, VerdictCache
+from ml_backend.inference.media_client import Media, MediaClient, Tell
 from ml_backend.inference.settings import Settings
 from ml_backend.inference.stats import Stats
 
@@ -25,50 +25,17 @@ LONG_BYTES = 1024 * 1024
 """Larger recordings go to the model that streams, so that short ones never wait behind an hour of sound."""
 
 
-class MediaClient(Protocol):
-    """What the gateway needs of :class:`deepscan_client.AsyncDeepScanClient`."""
-
-    async def detect_image(
-        self,
-        image: bytes,
-        *,
-        heatmaps: bool = False,
-        confidence_threshold: float | None = None,
-        request_id: str | None = None,
-        deadline: float | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        """Judge one photo."""
-        ...
-
-    async def detect_audio(
-        self,
-        audio: bytes,
-        *,
-        analyzers: bool = False,
-        confidence_threshold: float | None = None,
-        on_progress: Callable[[Progress], object] | None = None,
-        request_id: str | None = None,
-        deadline: float | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        """Judge one recording."""
-        ...
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        ...
-
-
 @dataclass(frozen=True)
 class Asked:
-    """What came with a photo or a recording."""
+    """What came with a photo, a recording or a video."""
 
     request_id: str
     heatmaps: bool = False
     """For photos."""
     analyzers: bool = False
     """For recordings."""
+    num_frames: int | None = None
+    """For videos."""
     confidence_threshold: float | None = None
     fresh: bool = False
     """Ask Triton even where the verdict is in the cache."""
@@ -77,7 +44,7 @@ class Asked:
 
 
 class Verdicts:
-    """Answers photos and recordings.
+    """Answers photos, recordings and videos.
 
     Args:
         client: speaks to Triton.
@@ -90,13 +57,18 @@ class Verdicts:
         self._client = client
         self._stats = stats
         self._running: dict[Key, asyncio.Task[Verdict]] = {}
-        self._deadlines = {Medium.IMAGE: settings.deadline, Medium.AUDIO: settings.recording_deadline}
+        self._deadlines = {
+            Medium.IMAGE: settings.deadline,
+            Medium.AUDIO: settings.recording_deadline,
+            Medium.VIDEO: settings.video_deadline,
+        }
         self.records = records
         self.cache = VerdictCache(settings.cache_mb, settings.cache_seconds)
         # A recording can take a minute: photos have places of their own.
         self.admissions = {
             Medium.IMAGE: Admission(settings.in_flight, settings.queue),
             Medium.AUDIO: Admission(settings.recordings, settings.queue, "recordings"),
+            Medium.VIDEO: Admission(settings.videos, settings.queue, "videos"),
         }
         self._large = Admission(1, settings.queue, "large recordings")
         self.lost_triton = asyncio.Event()
@@ -136,36 +108,43 @@ class Verdicts:
                     ) from error
             yield
 
-    async def judge(self, medium: Medium, data: bytes, asked: Asked, patient: bool = False) -> Verdict:
-        """The verdict on one photo or recording.
+    async def judge(
+        self, medium: Medium, data: Media, asked: Asked, patient: bool = False, tell: Tell | None = None
+    ) -> Verdict:
+        """The verdict on one photo, recording or video.
 
-        Same bytes and options that are asked again while the first are at work share its answer.
+        Same bytes and options that are asked again while the first are at work share its answer, unless they want to be
+        told of its progress.
 
         Args:
-            medium: image or audio.
+            medium: image, audio or video.
             data: as the caller sent them.
             asked: options, ids.
             patient: an item of a batch, see :meth:`Admission.place`.
+            tell: gets the progress of a video.
 
         Raises:
             DeepScanError: typed by what the caller can do.
         """
         start = time.perf_counter()
-        verdict = await self._judge(medium, data, asked, patient)
+        verdict = await self._judge(medium, data, asked, patient, tell)
         milliseconds = (time.perf_counter() - start) * 1e3
         if verdict.cached:
             verdict = dataclasses.replace(verdict, timing_ms={"total": milliseconds})
         self._stats.verdict(verdict, milliseconds)
         return verdict
 
-    async def _judge(self, medium: Medium, data: bytes, asked: Asked, patient: bool) -> Verdict:
-        digest = await asyncio.to_thread(_sha256, data) if len(data) > 1 << 20 else _sha256(data)
+    async def _judge(self, medium: Medium, data: Media, asked: Asked, patient: bool, tell: Tell | None) -> Verdict:
+        small = isinstance(data, bytes) and len(data) <= 1 << 20
+        digest = _sha256(data) if small else await asyncio.to_thread(_sha256, data)
         key = self._key(medium, digest, asked)
         if asked.fresh:
             return await self._ask(medium, data, digest, asked, patient)
         known = self.cache.get(key)
         if known is not None:
             return dataclasses.replace(known, request_id=asked.request_id, cached=True)
+        if tell is not None:
+            return await self._ask(medium, data, digest, asked, patient, tell)
         task = self._running.get(key)
         if task is None:
             task = asyncio.create_task(self._ask(medium, data, digest, asked, patient))
@@ -183,16 +162,18 @@ class Verdicts:
         return dataclasses.replace(verdict, request_id=asked.request_id)
 
     def _key(self, medium: Medium, digest: str, asked: Asked) -> Key:
-        more = asked.analyzers if medium is Medium.AUDIO else asked.heatmaps
+        more = {Medium.AUDIO: asked.analyzers, Medium.VIDEO: asked.num_frames}.get(medium, asked.heatmaps)
         return (str(medium), digest, more, asked.confidence_threshold, self.records.fingerprint)
 
-    async def _ask(self, medium: Medium, data: bytes, digest: str, asked: Asked, patient: bool) -> Verdict:
+    async def _ask(
+        self, medium: Medium, data: Media, digest: str, asked: Asked, patient: bool, tell: Tell | None = None
+    ) -> Verdict:
         """Ask Triton, and keep the answer."""
         seconds = self._deadlines[medium]
         limit = time.monotonic() + seconds
         try:
             async with asyncio.timeout(seconds + _GRACE_SECONDS), self.admissions[medium].place(patient):
-                verdict = await self._send(medium, data, asked, max(0.001, limit - time.monotonic()))
+                verdict = await self._send(medium, data, asked, max(0.001, limit - time.monotonic()), tell)
         except TimeoutError as error:
             raise DeadlineError(
                 f"no verdict within {seconds:g} s",
@@ -206,7 +187,19 @@ class Verdicts:
         self.cache.put(self._key(medium, digest, asked), verdict)
         return verdict
 
-    async def _send(self, medium: Medium, data: bytes, asked: Asked, seconds: float) -> Verdict:
+    async def _send(
+        self, medium: Medium, data: Media, asked: Asked, seconds: float, tell: Tell | None = None
+    ) -> Verdict:
+        if not isinstance(data, bytes):
+            return await self._client.detect_video(
+                data,
+                num_frames=asked.num_frames,
+                confidence_threshold=asked.confidence_threshold,
+                on_progress=tell,
+                request_id=asked.request_id,
+                deadline=seconds,
+                headers=asked.headers,
+            )
         if medium is Medium.AUDIO:
             return await self._client.detect_audio(
                 data,
@@ -242,8 +235,14 @@ def _not_shown(progress: Progress) -> None:
     """A form has one answer: nobody is told of progress."""
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(data: Media) -> str:
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    data.seek(0)
+    digest = hashlib.sha256()
+    while block := data.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _for_request(error: DeepScanError, request_id: str) -> DeepScanError:

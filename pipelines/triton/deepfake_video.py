@@ -1,8 +1,8 @@
 """Triton model ``deepfake_video``: a video with progress, then its verdict.
 
-Decoupled: each stretch of frames is a message with PROGRESS, and the last message is the verdict. It ends the request by
-itself, because not every client is told of Triton's own end of a stream. A caller that went away is noticed between two
-frames, and its file is gone with its request.
+Decoupled: each stretch of frames is a message with PROGRESS, and the last message is the verdict. It ends the request
+by itself, because not every client is told of Triton's own end of a stream. A caller that went away is noticed between
+two frames, and its file is gone with its request.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ async def test_a_draining_gateway_says_503_finishes_its_work_and_takes_no_more(s
         ("GET", "/api/nothing", 404, "not_found"),
         ("GET", "/api/predict/image", 405, "bad_request"),
         ("DELETE", "/api/stats", 405, "bad_request"),
-        ("POST", "/api/predict/video", 501, "unsupported_format"),
+        ("POST", "/api/predict/video", 400, "bad_request"),
         ("GET", "/api/predict/audio", 405, "bad_request"),
         ("POST", "/api/predict/multimodal", 501, "unsupported_format"),
         ("GET", "/static-offline-docs/../../etc/passwd", 404, "not_found"),
