@@ -1,7 +1,7 @@
 """Sound and picture: how far a voice lies from the mouth that speaks it, and how surely, for each second.
 
-The network ``av_sync`` puts every frame of a mouth and every 40 ms of sound into one space, where those that belong
-together lie close. Two seconds of mouth are laid against the sound at 31 offsets; the best one is the offset, and how
+The network ``av_sync`` puts every frame of lips and every 40 ms of sound into one space, where those that belong
+together lie close. Two seconds of lips are laid against the sound at 31 offsets; the best one is the offset, and how
 far it stands above the middle one is the confidence. A dubbed or re-timed face fits nowhere; a generator that was
 taught by such a network fits well, so a good fit proves nothing.
 """
@@ -19,7 +19,7 @@ from pipelines.audio.source import RATE as SAMPLE_RATE
 from pipelines.audio.source import Samples
 from pipelines.audio.speech import CELL
 from pipelines.infer import Call, Infer, digest_hex
-from pipelines.video.mouth import RATE, Mouths
+from pipelines.video.lips import RATE, Lips
 
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -88,25 +88,25 @@ class Sync:
         )
 
 
-def lip_sync(mouths: Mouths, samples: Samples, speech: Floats, infer: Infer) -> Sync | None:
+def lip_sync(lips: Lips, samples: Samples, speech: Floats, infer: Infer) -> Sync | None:
     """Measure one face against the sound; None where no two seconds have speech and a face.
 
     Args:
-        mouths: crops at 25 a second.
+        lips: at 25 a second.
         samples: 16 kHz mono from the video's first frame on; speech: its probability in cells of 512 samples.
         infer: runs ``av_sync``.
 
     Raises:
         deepscan_client.errors.DeepScanError: the network did not answer.
     """
-    first = round(mouths.start * SAMPLE_RATE)
+    first = round(lips.start * SAMPLE_RATE)
     heard = samples[first:]
-    count = min(len(mouths), len(heard) // _SAMPLES)
+    count = min(len(lips), len(heard) // _SAMPLES)
     if count < WINDOW // 2:
         return None
-    mouth, sound, record = embed(mouths.crops[:count], log_mel(heard)[: count * MEL_PER_FRAME], infer)
+    mouth, sound, record = embed(lips.measures[:count], log_mel(heard)[: count * MEL_PER_FRAME], infer)
     agreement = agreement_by_offset(mouth, sound)
-    spoken, seen = speech_by_frame(speech, first, count), mouths.seen[:count]
+    spoken, seen = speech_by_frame(speech, first, count), lips.seen[:count]
     length = min(WINDOW, count)
     seconds: list[Second] = []
     kept: list[Floats] = []
@@ -117,21 +117,21 @@ def lip_sync(mouths: Mouths, samples: Samples, speech: Floats, infer: Infer) -> 
             continue
         curve = window_curves(agreement[part], length, length)[1][0]
         kept.append(curve)
-        seconds.append(Second(mouths.start + whole, *peak(curve)))
+        seconds.append(Second(lips.start + whole, *peak(curve)))
     if not seconds:
         return None
     return Sync(*peak(np.mean(kept, axis=0)), tuple(seconds), record)
 
 
-def embed(crops: npt.NDArray[np.uint8], mel: Floats, infer: Infer) -> tuple[Floats, Floats, str]:
+def embed(lips: Floats, mel: Floats, infer: Infer) -> tuple[Floats, Floats, str]:
     """Embeddings of mouth and sound, float32 [t, d] each of length one, and the sha256 of the weights.
 
     Args:
-        crops: uint8 [t, 48, 48], t >= 1; mel: [4 t, 40].
+        lips: [t, 14], t >= 1; mel: [4 t, 40].
     """
-    count = len(crops)
+    count = len(lips)
     longer = max(count, STRETCH)
-    crops = np.pad(crops, ((0, longer - count), (0, 0), (0, 0)), mode="edge")
+    lips = np.pad(lips, ((0, longer - count), (0, 0)), mode="edge")
     mel = np.pad(mel, ((0, MEL_PER_FRAME * longer - len(mel)), (0, 0)))
     starts = [*range(0, longer - STRETCH, _HOP), longer - STRETCH]
     sums: list[Floats] = []
@@ -139,7 +139,7 @@ def embed(crops: npt.NDArray[np.uint8], mel: Floats, infer: Infer) -> tuple[Floa
     for place in range(0, len(starts), MOST_CALLS):
         some = starts[place : place + MOST_CALLS]
         inputs = {
-            "MOUTHS": np.stack([crops[start : start + STRETCH] for start in some]),
+            "LIPS": np.stack([lips[start : start + STRETCH] for start in some]),
             "MEL": np.stack([mel[MEL_PER_FRAME * s : MEL_PER_FRAME * (s + STRETCH)] for s in some]).reshape(
                 len(some), MEL_PER_FRAME * STRETCH, BANDS
             ),

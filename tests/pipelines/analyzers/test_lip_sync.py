@@ -1,4 +1,4 @@
-"""Lip-sync on synthetic truth: a mouth that opens with the loudness of a voice, moved against it by known frames."""
+"""Lip-sync on synthetic truth: lips that open with the loudness of a voice, moved against it by known frames."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from pipelines.analyzers.lip_sync import REACH, STRETCH, agreement_by_offset, em
 from pipelines.audio.mel import log_mel
 from pipelines.audio.source import RATE as SAMPLE_RATE
 from pipelines.infer import Arrays, Call, digest_words
-from pipelines.video.mouth import RATE, SIDE, Mouths
+from pipelines.video.lips import MEASURES, RATE, Lips, no_lips
 
 RECORD = "ab" * 32
 
 
 class Plain:
-    """A network that compares how open the mouth is with how loud the sound is."""
+    """A network that compares how open the lips are with how loud the sound is."""
 
     def __init__(self) -> None:
         self.items = 0
 
     def run(self, calls: Sequence[Call]) -> list[Arrays]:
         (call,) = calls
-        mouths, mel = call.inputs["MOUTHS"], call.inputs["MEL"]
-        assert mouths.shape[1:] == (STRETCH, SIDE, SIDE)
-        assert mouths.dtype == np.uint8
-        assert mel.shape == (len(mouths), 4 * STRETCH, 40)
-        self.items += len(mouths)
-        dark = 255.0 - mouths.astype(np.float32).mean(axis=(2, 3))
+        lips, mel = call.inputs["LIPS"], call.inputs["MEL"]
+        assert lips.shape[1:] == (STRETCH, MEASURES)
+        assert lips.dtype == mel.dtype == np.float32
+        assert mel.shape == (len(lips), 4 * STRETCH, 40)
+        self.items += len(lips)
         loud = mel.reshape(len(mel), STRETCH, -1).mean(axis=2)
-        words = np.tile(digest_words(RECORD), (len(mouths), 1))
-        return [{"MOUTH": _pointer(dark), "SOUND": _pointer(loud), "RECORD": words}]
+        words = np.tile(digest_words(RECORD), (len(lips), 1))
+        return [{"MOUTH": _pointer(lips[..., 0]), "SOUND": _pointer(loud), "RECORD": words}]
 
 
 def _pointer(values: np.ndarray) -> np.ndarray:
@@ -42,20 +41,19 @@ def _pointer(values: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=2).astype(np.float32)
 
 
-def talking(seconds: float, shift: int, seed: int = 3) -> tuple[Mouths, np.ndarray, np.ndarray]:
-    """A mouth, its voice ``shift`` frames later, and the speech probability of its cells."""
+def talking(seconds: float, shift: int, seed: int = 3) -> tuple[Lips, np.ndarray, np.ndarray]:
+    """Lips, their voice ``shift`` frames later, and the speech probability of its cells."""
     rng = np.random.default_rng(seed)
     frames = round(seconds * RATE)
     opened = np.convolve(rng.uniform(0, 1, frames + 60), np.ones(4) / 4, mode="same") ** 2
-    crops = np.full((frames, SIDE, SIDE), 160, np.uint8)
-    for crop, share in zip(crops, opened[30 : 30 + frames]):
-        crop[24 : 24 + round(20 * share), 12:36] = 20
+    measures = np.zeros((frames, MEASURES), np.float32)
+    measures[:, 0] = 4 * opened[30 : 30 + frames]
     loudness = np.repeat(opened[30 - shift : 30 - shift + frames], SAMPLE_RATE // RATE)
     tones = sum(np.sin(2 * np.pi * f * np.arange(len(loudness)) / SAMPLE_RATE) for f in (150, 700, 1900, 3100))
     noise = rng.standard_normal(len(loudness))
     samples = (0.1 * loudness * (tones + noise) + 1e-3 * noise).astype(np.float32)
     speech = np.ones(-(-len(samples) // 512), np.float32)
-    return Mouths(0.0, crops, np.ones(frames, bool)), samples, speech
+    return Lips(0.0, measures, np.ones(frames, bool)), samples, speech
 
 
 @pytest.mark.parametrize("shift", [0, 2, -5, 10])
@@ -73,36 +71,34 @@ def test_the_offset_is_found_in_every_second(shift: int) -> None:
 
 
 def test_another_voice_fits_less() -> None:
-    mouths, _, speech = talking(6.0, 0, seed=3)
-    own, other = lip_sync(*talking(6.0, 0), Plain()), lip_sync(mouths, talking(6.0, 0, seed=8)[1], speech, Plain())
+    lips, _, speech = talking(6.0, 0, seed=3)
+    own, other = lip_sync(*talking(6.0, 0), Plain()), lip_sync(lips, talking(6.0, 0, seed=8)[1], speech, Plain())
     assert own is not None
     assert other is not None
     assert other.confidence < 0.5 * own.confidence
 
 
 def test_seconds_without_speech_or_face_are_left_out() -> None:
-    mouths, samples, speech = talking(8.0, 0)
+    lips, samples, speech = talking(8.0, 0)
     speech[: len(speech) // 2] = 0
-    found = lip_sync(mouths, samples, speech, Plain())
+    found = lip_sync(lips, samples, speech, Plain())
     assert found is not None
     assert [each.start for each in found.seconds] == [4.0, 5.0, 6.0, 7.0]
-    assert lip_sync(mouths, samples, np.zeros_like(speech), Plain()) is None
-    hidden = Mouths(0.0, mouths.crops, np.zeros(len(mouths), bool))
+    assert lip_sync(lips, samples, np.zeros_like(speech), Plain()) is None
+    hidden = Lips(0.0, lips.measures, np.zeros(len(lips), bool))
     assert lip_sync(hidden, samples, np.ones_like(speech), Plain()) is None
 
 
 def test_what_is_too_short_says_nothing() -> None:
-    mouths, samples, speech = talking(0.8, 0)
-    assert lip_sync(mouths, samples, speech, Plain()) is None
-    assert (
-        lip_sync(Mouths(0.0, np.zeros((0, SIDE, SIDE), np.uint8), np.zeros(0, bool)), samples, speech, Plain()) is None
-    )
+    lips, samples, speech = talking(0.8, 0)
+    assert lip_sync(lips, samples, speech, Plain()) is None
+    assert lip_sync(no_lips(), samples, speech, Plain()) is None
     assert lip_sync(talking(6.0, 0)[0], samples[:100], speech, Plain()) is None
 
 
-def test_a_mouth_that_comes_late_meets_the_sound_of_its_own_time() -> None:
-    mouths, samples, speech = talking(7.0, 0)
-    late = Mouths(1.0, mouths.crops[RATE:], mouths.seen[RATE:])
+def test_lips_that_come_late_meet_the_sound_of_its_own_time() -> None:
+    lips, samples, speech = talking(7.0, 0)
+    late = Lips(1.0, lips.measures[RATE:], lips.seen[RATE:])
     found = lip_sync(late, samples, speech, Plain())
     assert found is not None
     assert found.offset == 0
@@ -111,9 +107,10 @@ def test_a_mouth_that_comes_late_meets_the_sound_of_its_own_time() -> None:
 
 def test_every_frame_of_any_length_is_embedded() -> None:
     for frames in (1, 63, 64, 65, 200, 1000):
-        crops = np.zeros((frames, SIDE, SIDE), np.uint8)
         plain = Plain()
-        mouth, sound, record = embed(crops, np.zeros((4 * frames, 40), np.float32), plain)
+        mouth, sound, record = embed(
+            np.zeros((frames, MEASURES), np.float32), np.zeros((4 * frames, 40), np.float32), plain
+        )
         assert mouth.shape == sound.shape == (frames, 2)
         assert record == RECORD
         np.testing.assert_allclose(np.linalg.norm(mouth, axis=1), 1.0, atol=1e-5)
