@@ -3,66 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
 from cards import ModelRepository, find_repository
-from cards.limits import MAX_AUDIO_BYTES, MAX_IMAGE_BYTES
-from deepscan_client import ErrorCode, InstallationError, LimitError, MediaError, Medium, RequestError, Verdict
-from deepscan_client._media import Recording, Source, read_recording, read_source
+from cards.limits import MAX_AUDIO_BYTES, MAX_IMAGE_BYTES, MAX_VIDEO_BYTES
+from deepscan_client import ErrorCode, InstallationError, LimitError, MediaError, Progress, RequestError, Verdict
+from deepscan_client._media import File, Recording, Source, read_recording, read_source
+from ml_backend.inference.engine_verdict import EngineVerdict
 from pipelines.audio.analyze import STAGE, VoiceAnalyzer, analyze_audio
 from pipelines.audio.verdict import VoiceJudge
 from pipelines.image.analyze import PhotoAnalyzer, analyze_image
 from pipelines.image.verdict import PhotoJudge
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options
+from pipelines.video.analyze import VideoAnalyzer, analyze_video
+from pipelines.video.verdict import MODEL as VIDEO
+from pipelines.video.verdict import VideoJudge
 
 DEFAULT_MODEL_DIR = "./trained_models"
-
-
-@dataclass(frozen=True)
-class EngineVerdict(Verdict):
-    """A verdict of the engine: also where its models came from. Prints as a summary."""
-
-    model_dir: str = ""
-    """The model repository that was used."""
-    notes: tuple[str, ...] = ()
-    """What the engine decided by itself: that the shipped models were used."""
-
-    def canonical_json(self) -> str:
-        """The same bytes as for Triton's verdict on the same photo, up to the rounding of its networks."""
-        return Verdict(**{each.name: getattr(self, each.name) for each in fields(Verdict)}).canonical_json()
-
-    def __str__(self) -> str:
-        probability = "none" if self.fake_probability is None else f"{self.fake_probability:.4f}"
-        if self.interval is not None:
-            probability += f" ({self.interval.low:.4f} to {self.interval.high:.4f})"
-        weighed = [item for item in self.evidence if item.weight is not None]
-        rows = {
-            "label": str(self.label),
-            "fake_probability": probability,
-            "threshold": f"{self.operating_point.threshold:.4f} ({self.operating_point.source})",
-            "reasons": ", ".join(map(str, self.reasons)) or "none",
-            **self._found(),
-            "evidence": ", ".join(f"{item.name} {item.score:+.3f} {item.unit}" for item in weighed) or "none",
-            "models": ", ".join(f"{model.name} v{model.version} ({model.record})" for model in self.models),
-            "total_ms": f"{self.timing_ms.get('total', 0.0):.1f}",
-            "model_dir": self.model_dir,
-        }
-        if self.notes:
-            rows["notes"] = "; ".join(self.notes)
-        return "\n".join(f"{name + ':':<18}{value}" for name, value in rows.items())
-
-    def _found(self) -> dict[str, str]:
-        """What was there to be judged."""
-        if self.medium is not Medium.AUDIO:
-            return {"faces": str(len(self.faces))}
-        spans = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in self.suspicious)
-        return {"duration": f"{self.input.duration_s or 0.0:.1f} s", "suspicious": spans or "none"}
 
 
 class DeepfakeInferenceEngine:
@@ -96,6 +61,9 @@ class DeepfakeInferenceEngine:
         self._voice: tuple[VoiceAnalyzer, VoiceJudge] | None = None
         if STAGE in self._repository.names():
             self._voice = VoiceAnalyzer(self._repository, self._infer), VoiceJudge(self._repository)
+        self._video: tuple[VideoAnalyzer, VideoJudge] | None = None
+        if VIDEO in self._repository.names():
+            self._video = VideoAnalyzer(self._repository, self._infer), VideoJudge(self._repository)
 
     def _choose(self, asked: Path) -> Path:
         if asked.is_dir():
@@ -164,13 +132,42 @@ class DeepfakeInferenceEngine:
         same: Mapping[str, Any] = {each.name: getattr(verdict, each.name) for each in fields(Verdict)}
         return EngineVerdict(**same, model_dir=str(self.model_dir), notes=self.notes)
 
-    def predict_video(self, video: Source) -> NoReturn:
-        """Not in this release.
+    def predict_video(
+        self,
+        video: File,
+        *,
+        confidence_threshold: float | None = None,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> EngineVerdict:
+        """The verdict on one video, a second or an hour long.
+
+        Args:
+            video: a path, or the bytes of a file.
+            confidence_threshold: as for a photo.
+            num_frames: frames to judge, spread evenly over the time; ``fps``: frames a second to judge. Five a second
+                where neither is given, and in no case more than 300.
+            on_progress: called after each stretch of frames with what was seen so far.
+            stopped: asked between frames; the work ends with an error once it returns True.
 
         Raises:
-            MediaError: always, with what to do instead.
+            OSError: the file cannot be read.
+            InputError: it is no video that can be judged.
+            RequestError: an argument is out of its range.
+            CancelledError: ``stopped`` returned True.
+            InstallationError: a network is missing or damaged, or the folder holds no models for videos.
         """
-        raise _not_in_this_release("video")
+        options = _options(confidence_threshold=confidence_threshold, num_frames=num_frames, fps=fps)
+        if self._video is None:
+            raise InstallationError(
+                f"{self.model_dir} holds no models for videos",
+                code=ErrorCode.MODEL_MISSING,
+                remedy=f"name a repository with {VIDEO}, or leave model_dir at {DEFAULT_MODEL_DIR!r}",
+            )
+        with _as_file(video) as path:
+            return self._told(analyze_video(path, *self._video, options, on_progress, stopped))
 
     def predict_multimodal(self, video: Source, audio: Source | None = None) -> NoReturn:
         """Not in this release.
@@ -191,6 +188,28 @@ class DeepfakeInferenceEngine:
         self.close()
 
 
+@contextmanager
+def _as_file(video: File) -> Iterator[Path]:
+    """The path of a video; bytes lie in a file for as long as they are judged.
+
+    Raises:
+        OSError: there is no such file.
+        LimitError: more bytes than are allowed.
+    """
+    if isinstance(video, (str, os.PathLike)):
+        _check_size(video, MAX_VIDEO_BYTES)
+        yield Path(video)
+        return
+    if len(video) > MAX_VIDEO_BYTES:
+        raise LimitError(
+            f"the video has {len(video):,} bytes, {MAX_VIDEO_BYTES:,} are allowed", remedy="give a smaller one"
+        )
+    with tempfile.NamedTemporaryFile(prefix="deepscan-") as spooled:
+        spooled.write(video)
+        spooled.flush()
+        yield Path(spooled.name)
+
+
 def _options(**asked: Any) -> Options:
     """
     Raises:
@@ -200,8 +219,10 @@ def _options(**asked: Any) -> Options:
         return Options(**asked)
     except ValidationError as error:
         first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "options"
         raise RequestError(
-            f"{first['loc'][0]}: {first['msg']}", remedy="confidence_threshold is a number from 0 to 1"
+            f"{field}: {first['msg']}",
+            remedy="confidence_threshold is a number from 0 to 1, num_frames a whole number from 1, fps is above 0",
         ) from error
 
 
@@ -216,7 +237,7 @@ def _check_size(source: object, limit: int) -> None:
 
 def _not_in_this_release(medium: str) -> MediaError:
     return MediaError(
-        f"this release of DeepScan judges photos and recordings, not {medium}",
+        f"this release of DeepScan judges photos, recordings and videos, not {medium}",
         code=ErrorCode.UNSUPPORTED,
-        remedy="use predict_image, and predict_audio for sound and for the sound track of a video",
+        remedy="use predict_video for the pictures, and predict_audio for the sound track of a video",
     )

@@ -6,14 +6,28 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import ml_backend
-from deepscan_client import ErrorCode, InstallationError, Label, LimitError, MediaError, Reason, RequestError, Verdict
+from deepscan_client import (
+    CancelledError,
+    ErrorCode,
+    InstallationError,
+    Label,
+    LimitError,
+    MediaError,
+    Medium,
+    Progress,
+    Reason,
+    RequestError,
+    Verdict,
+)
 from ml_backend import DeepfakeInferenceEngine
 from ml_backend.inference import engine as module
 
@@ -85,14 +99,36 @@ def test_bad_input_is_typed(engine: DeepfakeInferenceEngine, tmp_path: Path, mon
 
 
 def test_media_of_later_releases_say_so(engine: DeepfakeInferenceEngine) -> None:
-    for name, media in (
-        ("predict_video", ["video.mp4"]),
-        ("predict_multimodal", ["video.mp4", "audio.wav"]),
-    ):
-        with pytest.raises(MediaError) as caught:
-            getattr(engine, name)(*media)
-        assert caught.value.code is ErrorCode.UNSUPPORTED
-        assert caught.value.remedy
+    with pytest.raises(MediaError) as caught:
+        engine.predict_multimodal("video.mp4", "audio.wav")
+    assert caught.value.code is ErrorCode.UNSUPPORTED
+    assert caught.value.remedy
+
+
+def test_a_video_is_judged_from_a_path_or_from_bytes(
+    engine: DeepfakeInferenceEngine, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    """The line of the founding document: ``engine.predict_video('video.mp4')``."""
+    photo = np.asarray(Image.open(PHOTO).convert("RGB"))[:400, 50:450]
+    path = write_video(tmp_path / "video.mp4", [np.roll(photo, place, axis=1) for place in range(30)])
+    told: list[Progress] = []
+    result = engine.predict_video(str(path), on_progress=told.append)
+    assert result.medium is Medium.VIDEO
+    assert result.fake_probability is not None
+    assert len(result.tracks) == 1
+    assert told[-1].share == 1.0
+    assert "faces:" in str(result)
+    again = engine.predict_video(path.read_bytes())
+    assert again.canonical_json() == result.canonical_json()
+    assert engine.predict_video(path, num_frames=4).tracks[0].frames == 4
+    with pytest.raises(CancelledError):
+        engine.predict_video(path, stopped=lambda: True)
+    with pytest.raises(RequestError, match="num_frames"):
+        engine.predict_video(path, num_frames=0)
+    with pytest.raises(FileNotFoundError):
+        engine.predict_video(tmp_path / "lost.mp4")
+    with pytest.raises(MediaError):
+        engine.predict_video(b"no video")
 
 
 def test_names_load_lazily_and_torch_not_at_all() -> None:
