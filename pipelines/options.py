@@ -16,8 +16,9 @@ class Options(BaseModel):
     heatmaps: bool = False
     """Add a class-activation map to each face."""
     analyzers: bool = False
-    """Measure a recording's voice as well (pitch, jitter, pauses, breaths, speaker drift): evidence without weight.
-    It costs about 20 ms for 4 s."""
+    """Measure a recording's voice (pitch, jitter, pauses, breaths, speaker drift), or the body of a video's main face
+    (blinks, gaze, head, lips, pulse), as well: evidence without weight. It costs about 20 ms for 4 s of sound, and for
+    a face some 12 ms of one core for each native frame of at most 20 s."""
     confidence_threshold: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
     """``fake`` where ``fake_probability`` is at least this; the record's operating point where left out."""
     num_frames: int | None = Field(default=None, ge=1, le=MAX_JUDGED_FRAMES)

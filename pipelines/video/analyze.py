@@ -12,7 +12,8 @@ The interface that others build on::
     for watching in analyzer.watch(path, options, stopped): ...       # or step by step: its value is the evidence
         judge.progress(watching.evidence())                           # a ``Progress``, after each chunk
 
-``options`` (``pipelines.options.Options``): ``num_frames`` or ``fps``, ``confidence_threshold``, ``request_id``.
+``options`` (``pipelines.options.Options``): ``num_frames`` or ``fps``, ``analyzers``, ``confidence_threshold``,
+``request_id``.
 ``report`` is called with a ``deepscan_client.Progress`` after each chunk: seconds seen, length, probability so far,
 tracks so far (without boxes) and the timeline so far. ``stopped`` is asked between frames and between calls of
 networks; once it returns True, ``deepscan_client.CancelledError`` is raised.
@@ -36,12 +37,14 @@ from cards.limits import MAX_TRACKED_FACES
 from cards.repository import ModelRepository
 from deepscan_client.errors import CancelledError
 from deepscan_client.verdict import Progress, Verdict
+from pipelines.analyzers.landmarks import IRIS, MESH
 from pipelines.image.align import align_faces
 from pipelines.image.analyze import DETECTOR_OUTPUTS
 from pipelines.image.faces import Faces
 from pipelines.infer import Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
 from pipelines.novelty import NoveltyBook
 from pipelines.options import Options
+from pipelines.video.body import with_biometrics
 from pipelines.video.evidence import VideoEvidence
 from pipelines.video.faces import find_faces_of_frames
 from pipelines.video.follow import Follower, Seen
@@ -92,6 +95,7 @@ class VideoAnalyzer:
         self.keeps_embeddings = embeddings or bool(self.clip_networks)
         book = NoveltyBook(repository, self.frame_networks[0].name) if self.frame_networks else None
         self.novelty = book if book is not None and book.known else None
+        self.sees_bodies = {MESH, IRIS} <= set(repository.names())
         self._judge = VideoJudge(repository, profile)
 
     def watch(
@@ -107,7 +111,10 @@ class VideoAnalyzer:
         watching = Watching(self, open_video(Path(path), options or Options()), stopped or (lambda: False))
         for _ in watching.run():
             yield watching
-        return watching.finish()
+        evidence = watching.finish()
+        if self.sees_bodies and options is not None and options.analyzers:
+            evidence = with_biometrics(evidence, Path(path), self.infer, stopped)
+        return evidence
 
     def evidence(
         self,
@@ -139,6 +146,7 @@ class Watching:
         self._sampled = 0
         self._cut = False
         self._policy = analyzer.detector.face_detection or FaceDetection()
+        self._keeps_embeddings = analyzer.keeps_embeddings or video.facts.options.analyzers
         self.seconds = 0.0
         """Seen so far."""
 
@@ -256,7 +264,7 @@ class Watching:
             batches = []
             for card in cards:
                 outputs: tuple[str, ...] = ("LOGIT", "RECORD")
-                if card is first and (self._analyzer.keeps_embeddings or self._analyzer.novelty is not None):
+                if card is first and (self._keeps_embeddings or self._analyzer.novelty is not None):
                     outputs = (*outputs, "EMBEDDING")
                 # Half of the crops in a call, so that two cores share the work of a lone network.
                 largest = max(1, min(card.max_batch_size, -(-(stop - start) // 2)))
@@ -270,7 +278,7 @@ class Watching:
                 seen[start:stop],
                 crops[keys[first.name]][start:stop],
                 {name: answer["LOGIT"][:, 0] for name, answer in answers.items()},
-                answers[first.name]["EMBEDDING"] if self._analyzer.keeps_embeddings else None,
+                answers[first.name]["EMBEDDING"] if self._keeps_embeddings else None,
                 ratios,
             )
 

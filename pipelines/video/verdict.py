@@ -105,7 +105,7 @@ class VideoJudge:
             interval=None if span is None else Interval(*span),
             reasons=tuple(dict.fromkeys(reasons)),
             operating_point=point,
-            evidence=_rows(judged, calibrations, fusion),
+            evidence=(*_rows(judged, calibrations, fusion), *(row for rows in evidence.more.values() for row in rows)),
             faces=(),
             decode=DecodeInfo(facts.decoder, notes=(*facts.notes, *_notes(evidence))),
             models=models_of(spoke, self._shelf.own),

@@ -156,6 +156,7 @@ class DeepScanClient:
         *,
         num_frames: int | None = None,
         fps: float | None = None,
+        analyzers: bool = False,
         confidence_threshold: float | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         request_id: str | None = None,
@@ -169,6 +170,7 @@ class DeepScanClient:
             video: a path, the bytes of a file, or a file open for reading in binary.
             num_frames: frames to judge, spread evenly over its time; five a second where left out.
             fps: frames a second to judge instead, as far as the server's limit of frames allows.
+            analyzers: measure the main face as well (blinks, gaze, head, lips, pulse), as evidence without weight.
             confidence_threshold: as for a photo.
             on_progress: told again and again how far the video has been seen, with the faces and the timeline so far.
                 What it raises ends the call.
@@ -188,6 +190,7 @@ class DeepScanClient:
                 Upload.of(video),
                 num_frames=num_frames,
                 fps=fps,
+                analyzers=analyzers,
                 confidence_threshold=confidence_threshold,
                 request_id=request_id,
                 deadline=until,
