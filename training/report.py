@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 
 from cards.record import Calibration, DataSource, OperatingPoint
 from training.data.cache import PhotoCache
-from training.data.manifest import Row
 from training.train import Settings, training_photos
 
 RESEARCH = "Research and evaluation only: some training sources forbid commercial use or state no licence"
@@ -88,7 +87,31 @@ def run_settings(checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def sources_of(rows: Sequence[Row]) -> tuple[DataSource, ...]:
+class Sourced(Protocol):
+    """An item of training data with its terms: a photo's row or a voice's."""
+
+    @property
+    def label(self) -> int:
+        """1 fake, 0 real."""
+
+    @property
+    def source(self) -> str:
+        """Collection."""
+
+    @property
+    def licence(self) -> str:
+        """Of the collection."""
+
+    @property
+    def commercial(self) -> str:
+        """``yes`` where its terms allow commercial use."""
+
+    @property
+    def generator(self) -> str:
+        """What made a fake; empty for reals."""
+
+
+def sources_of(rows: Sequence[Sourced]) -> tuple[DataSource, ...]:
     """The sources of training items with their licences, for a record."""
     counts = Counter((row.label, row.source, row.licence, row.commercial, row.generator) for row in rows)
     return tuple(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cards.record import Calibration, Fusion
 from deepscan_client.codes import Reason
-from pipelines.fusion import fuse
+from pipelines.fusion import combine, fuse
 
 LEAST_SECONDS = 1e-3
 
@@ -78,14 +78,18 @@ def local_log_odds(
     names = [name for name, values in local.items() if len(values)]
     if not names:
         return np.zeros(0)
-    total, bias = np.zeros(len(local[names[0]])), 0.0 if fusion is None else fusion.bias
-    weights = {name: 1.0 / len(names) if fusion is None else fusion.weights.get(name, 0.0) for name in names}
+    columns = []
     for name in names:
         calibration = calibrations.get(name)
-        values = local[name] if calibration is None else calibration.slope * local[name] + calibration.intercept
-        total = total + weights[name] * values
-    total = total + bias
-    if fusion is None or fusion.conditions is None:
+        columns.append(local[name] if calibration is None else calibration.slope * local[name] + calibration.intercept)
+    rows = np.stack(columns, axis=1)
+    if fusion is None:
+        return np.asarray(rows.mean(axis=1))
+    weights = np.array([fusion.weights.get(name, 0.0) for name in names])
+    # Of a sum the members that are there carry what the others would have weighed.
+    share = sum(fusion.weights.values()) / max(float(weights.sum()), 1e-9) if fusion.rule == "sum" else 1.0
+    total = fusion.bias + fusion.slope * combine(rows, (weights * share).tolist(), fusion.rule)
+    if fusion.conditions is None:
         return total
     measured = measures(quality, [each.name for each in fusion.conditions.covariates])
     slope = fusion.conditions.slope(measured)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.audio.manifest import VoiceRow, read_rows, write_rows
+from training.audio.segments import match_loudness
 from training.audio.sounds import Sound, read_sound
 
 PART = "part.csv"
@@ -39,8 +40,12 @@ class VoiceCache:
     partner: npt.NDArray[np.int64]
 
     def samples(self, index: int) -> Sound:
-        """Decode one clip: float32 [n] at 16 kHz."""
-        return read_sound(self.folder / self.rows[index].path)
+        """Decode one clip: float32 [n] at 16 kHz; a copy gets its real clip's loudness from moment to moment."""
+        samples = read_sound(self.folder / self.rows[index].path)
+        partner = int(self.partner[index])
+        if partner < 0:
+            return samples
+        return match_loudness(samples, read_sound(self.folder / self.rows[partner].path))
 
     @property
     def pairs(self) -> npt.NDArray[np.int64]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from cards.record import Calibration, Conditions, Covariate, Fusion
 from pipelines.metrics import auc, ece, eer, platt
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.conditions import CONDITIONS, MEASURES, Heard, chosen_rows, hear_all
+from training.audio.quality import nearness
 from training.audio.train import PARTS
 from training.fusion import REFITS, operating_points
 from training.report import Fit
@@ -89,16 +91,17 @@ def out_of_fold(run: Path, cache: VoiceCache, heard: Heard) -> Scored:
     return whole.subset((count > 0) & (heard.quality[:, MEASURES.index("speech_s")] >= SHORT_S * 0.75))
 
 
-def mass_of(scored: Scored) -> Floats:
+def mass_of(scored: Scored, worth: Mapping[str, float] | None = None) -> Floats:
     """Weight of each entry, adding up to 1: classes alike, clean ones ``CLEAN_SHARE``, the other conditions alike,
-    families of fakes alike, sources of reals by the square root of their size."""
+    families of fakes by ``worth`` (alike without it), sources of reals by the square root of their size."""
+    worth = worth or {}
     mass = np.zeros(len(scored.label))
     for label in (0, 1):
         for condition in np.unique(scored.condition):
             members = (scored.label == label) & (scored.condition == condition)
             for name in np.unique(scored.family[members]):
                 some = members & (scored.family == name)
-                mass[some] = 1 / some.sum() if label else 1 / np.sqrt(some.sum())
+                mass[some] = worth.get(str(name), 1.0) / some.sum() if label else 1 / np.sqrt(some.sum())
             others = len(np.unique(scored.condition)) - 1
             share = 1.0 if not others else CLEAN_SHARE if condition == 0 else (1 - CLEAN_SHARE) / others
             mass[members] *= 0.5 * share / max(mass[members].sum(), 1e-12)
@@ -173,7 +176,8 @@ def refits_of(log_odds: Floats, scored: Scored, mass: Floats, seed: int = 4) -> 
         taken = []
         for label in (0, 1):
             kinds = np.unique(scored.family[scored.label == label])
-            for kind in rng.choice(kinds, len(kinds)):
+            worth = np.array([mass[(scored.label == label) & (scored.family == kind)].sum() for kind in kinds])
+            for kind in rng.choice(kinds, len(kinds), p=worth / worth.sum()):
                 members = np.flatnonzero((scored.label == label) & (scored.family == kind))
                 taken.append(rng.choice(members, 200, p=mass[members] / mass[members].sum()))
         sample = np.concatenate(taken)
@@ -213,10 +217,15 @@ def report(scored: Scored, log_odds: Floats, drowned: npt.NDArray[np.bool_], thr
         _LOG.info("  clean %-34s %s", name, line)
 
 
-def fit_run(run: Path, cache: VoiceCache, heard: Heard) -> tuple[Fit, Scored]:
-    """Platt scaling of one network on its out-of-fold scores; ``calibration.json`` beside its checkpoint."""
+def fit_run(run: Path, cache: VoiceCache, heard: Heard) -> tuple[Fit, Scored, Floats]:
+    """Platt scaling of one network on its out-of-fold scores; ``calibration.json`` beside its checkpoint.
+
+    Returns:
+        The fit, the scores, and the weight of each.
+    """
     scored = out_of_fold(run, cache, heard)
-    mass = mass_of(scored)
+    families = [str(name) for name in np.unique(scored.family[scored.label == 1])]
+    mass = mass_of(scored, nearness(cache, families))
     slope, intercept = platt(scored.logit, scored.label, mass * len(mass))
     log_odds = slope * scored.logit + intercept
     drawn = np.random.default_rng(5).choice(len(mass), DRAWS, p=mass)
@@ -249,16 +258,15 @@ def fit_run(run: Path, cache: VoiceCache, heard: Heard) -> tuple[Fit, Scored]:
         },
     )
     (run / "calibration.json").write_text(fit.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return fit, scored
+    return fit, scored, mass
 
 
-def fit_verdict(member: str, fit: Fit, scored: Scored, band: float) -> Fusion:
+def fit_verdict(member: str, fit: Fit, scored: Scored, mass: Floats, band: float) -> Fusion:
     """The fusion of one member under conditions; the hash of its record is filled in when the record is written.
 
     Args:
         band: half-width in probability around the threshold in which the label is inconclusive.
     """
-    mass = mass_of(scored)
     log_odds = fit.calibration.slope * scored.logit + fit.calibration.intercept
     base, bias, conditions = fit_conditions(log_odds, scored, mass)
     told, drowned = bent(base * log_odds + bias, scored, conditions)
@@ -292,9 +300,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cache = load_voice_cache(options.cache)
-    fit, scored = fit_run(options.run, cache, hear_all(cache, chosen_rows(cache)))
+    fit, scored, mass = fit_run(options.run, cache, hear_all(cache, chosen_rows(cache)))
     _LOG.info("%s", fit.model_dump_json(include={"calibration", "operating_points", "by_kind"}))
-    fusion = fit_verdict("voice_cepstra", fit, scored, options.band)
+    fusion = fit_verdict("voice_cepstra", fit, scored, mass, options.band)
     (options.run / FUSION).write_text(fusion.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import firwin2, oaconvolve
 
 from training.audio.codecs import CALLS, CODECS, FILES, available, recode
@@ -19,7 +20,7 @@ from training.audio.noises import babble, coloured_noise, hum, random_equaliser,
 from training.audio.sounds import RATE, Sound, fitted, low_pass, resample, rms
 
 NOISES = ("white", "pink", "brown", "babble", "hum", "speech_like")
-PACKET = 320
+PACKET, GATE = 320, 160
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Damage:
         overtones: share of squared and cubed signal (RawBoost's non-linear part).
         reverberation: seconds until the room is 60 dB down, 0 for none; direct_db: direct sound over the rest.
         noise: one of ``NOISES``, empty for none; snr_db: speech over noise.
+        gate_db: how far a noise gate lowers pauses and whatever else lies 30 dB and more under the loud parts, as
+            studio recordings have it, 0 for none.
         second_noise_db: level of a white noise far below (the recorder's), in dB over the speech; 0 for none.
         impulses: share of samples that carry a click.
         clip_share: the loudest share of the peak that is cut off, 0 for none.
@@ -50,6 +53,7 @@ class Damage:
     direct_db: float = 6.0
     noise: str = ""
     snr_db: float = 30.0
+    gate_db: float = 0.0
     second_noise_db: float = 0.0
     impulses: float = 0.0
     clip_share: float = 0.0
@@ -143,6 +147,16 @@ def _lossy(samples: Sound, damage: Damage, rng: np.random.Generator) -> Sound:
     return made
 
 
+def _gated(samples: Sound, depth_db: float) -> Sound:
+    """Lower what lies 30 dB and more under the loud parts (95th percentile of 10 ms steps), 2 dB for each one."""
+    steps = np.pad(samples.astype(np.float64), (0, -len(samples) % GATE), mode="edge").reshape(-1, GATE)
+    level = 10 * np.log10(gaussian_filter1d(np.square(steps).mean(axis=1), 3.0, mode="nearest") + 1e-12)
+    under = np.percentile(level, 95) - 30.0 - level
+    gain = -gaussian_filter1d(np.clip(under, 0.0, depth_db), 2.0, mode="nearest")
+    places = (np.arange(len(gain)) + 0.5) * GATE
+    return np.asarray(samples * 10 ** (np.interp(np.arange(len(samples)), places, gain) / 20), dtype=np.float32)
+
+
 def apply_damage(samples: Sound, damage: Damage, voices: Sequence[Sound] = ()) -> Sound:
     """Damage a clip.
 
@@ -176,6 +190,8 @@ def apply_damage(samples: Sound, damage: Damage, voices: Sequence[Sound] = ()) -
     rng = next(steps)
     if damage.noise:
         made = made + _noise(damage, length, voices, rng) * level * np.float32(10 ** (-damage.snr_db / 20))
+    if damage.gate_db:
+        made = _gated(made, damage.gate_db)
     rng = next(steps)
     if damage.second_noise_db:
         made = made + coloured_noise(length, 0.0, rng) * level * np.float32(10 ** (-damage.second_noise_db / 20))

@@ -23,6 +23,7 @@ from pipelines.audio import windows
 from pipelines.audio.speech import speech_of
 from pipelines.audio.windows import CELL, Windows, windows_of
 from pipelines.onnx_infer import OnnxInfer
+from training.audio import segments
 from training.audio.cache import VoiceCache
 from training.audio.damage import Damage as HowDamaged
 from training.audio.damage import apply_damage, draw_damage
@@ -139,8 +140,9 @@ def load(path: Path) -> tuple[Described, list[str], set[str]]:
 
 
 def front_mark() -> str:
-    """Short name of the preprocessing and the front end: features of another one are not read."""
-    told = (windows.LEVEL, windows.DITHER, windows.HOP, windows.BOX, FILTERS, COEFFICIENTS, FLOOR, SIZES)
+    """Short name of the preprocessing, the front end and the pairing: features of another one are not read."""
+    front = (windows.LEVEL, windows.DITHER, windows.HOP, windows.BOX, FILTERS, COEFFICIENTS, FLOOR, SIZES)
+    told = (*front, segments.LOUDNESS_DB, segments.STEP, segments.SMOOTH)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
 
 
@@ -167,10 +169,22 @@ def speech_of_cache(cache: VoiceCache) -> list[Floats]:
 
 
 def damage_in(draw: int, rng: np.random.Generator) -> HowDamaged:
-    """Damage of a draw: anything in draw 1, noise alone in even ones, one codec alone in the other odd ones."""
+    """Damage of a draw: 1 anything, 4 white noise at 14 to 28 dB, 5 a studio (gate, colour, a quiet noise).
+
+    Of the others noise alone in even ones, one codec alone in odd ones.
+    """
     if draw == 1:
         return draw_damage(rng, clean=0.0, keep_time=True)
     seed = int(rng.integers(2**31))
+    if draw == 4:
+        return HowDamaged(seed=seed, noise="white", snr_db=float(rng.uniform(14, 28)))
+    if draw == 5:
+        return HowDamaged(
+            seed=seed,
+            equaliser_db=float(rng.uniform(1, 8)),
+            gate_db=float(rng.uniform(10, 35)),
+            second_noise_db=float(rng.uniform(50, 75)),
+        )
     if draw % 2 == 0:
         noise = str(rng.choice(["white", "pink", "brown", "babble"], p=(0.4, 0.15, 0.1, 0.35)))
         return HowDamaged(seed=seed, noise=noise, snr_db=float(rng.uniform(5, 28)))

@@ -1,6 +1,7 @@
 """Linear heads on fixed features, fitted whole in a moment, so that every fold has a model of its own.
 
-Copies weigh exactly as much as the reals that they were made of, so that speakers and channels are the same on both
+A head is the average of two linear ones that err differently: Fisher's discriminant, and a logistic regression. Copies
+weigh exactly as much as the reals that they were made of, so that speakers and channels are the same on both
 sides, and the difference of the means is what copying adds.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
 from torch import nn
 
 from pipelines.metrics import platt
@@ -18,6 +20,7 @@ from training.audio.cache import VoiceCache
 from training.audio.features import Described
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,15 @@ class HeadSettings:
     """How a head is fitted.
 
     Attributes:
-        shrinkage: added to the variance of each standardised feature.
+        shrinkage: added to the variance of each standardised feature, for Fisher's discriminant.
+        penalty: of the squared weights, for the logistic regression, whose loss adds up to 2 (both classes).
+        logistic: share of the logistic regression in the log-odds, 0 to 1.
         unpaired: weight of all synthetic speech without real partners together, as a share of the copies'.
     """
 
     shrinkage: float = 10.0
+    penalty: float = 0.5
+    logistic: float = 0.5
     unpaired: float = 0.0
 
 
@@ -67,24 +74,23 @@ def clip_mass(cache: VoiceCache, chosen: npt.NDArray[np.bool_], unpaired: float)
     A real clip counts by the square root of its source's size over its size, its copies together as much as it does,
     shared by families.
     """
-    sources, families = cache.column("source"), cache.column("family")
+    families, kind = np.unique(cache.column("family"), return_inverse=True)
+    source = np.unique(cache.column("source"), return_inverse=True)[1]
     mass = np.zeros(len(cache), np.float64)
     real = chosen & (cache.labels == 0)
-    for source in np.unique(sources[real]):
-        members = real & (sources == source)
-        mass[members] = 1 / np.sqrt(members.sum())
+    mass[real] = 1 / np.sqrt(np.bincount(source[real], minlength=len(families) + len(source)))[source[real]]
     paired = chosen & (cache.labels == 1) & (cache.partner >= 0)
-    for partner in np.unique(cache.partner[paired]):
-        members = np.flatnonzero(paired & (cache.partner == partner))
-        kinds, places = np.unique(families[members], return_inverse=True)
-        mass[members] = (mass[partner] if mass[partner] else 0.05) / len(kinds) / np.bincount(places)[places]
+    partner = cache.partner[paired]
+    # One code for each (real clip, family): how many copies share its part, and how many families the clip's.
+    codes, place, copies = np.unique(partner * len(families) + kind[paired], return_inverse=True, return_counts=True)
+    shared = np.bincount(codes // len(families), minlength=len(cache))[partner]
+    mass[paired] = np.where(mass[partner] > 0, mass[partner], 0.05) / shared / copies[place]
     mass[real] /= max(mass[real].sum(), 1e-9)
     mass[paired] /= max(mass[paired].sum(), 1e-9)
     alone = chosen & (cache.labels == 1) & (cache.partner < 0)
     if unpaired and alone.any():
-        for family in np.unique(families[alone]):
-            members = alone & (families == family)
-            mass[members] = unpaired / len(np.unique(families[alone])) / members.sum()
+        counts = np.bincount(kind[alone], minlength=len(families))
+        mass[alone] = unpaired / np.count_nonzero(counts) / counts[kind[alone]]
     return mass.astype(np.float32)
 
 
@@ -125,26 +131,50 @@ def examples(
 
 
 def fit_head(data: Examples, settings: HeadSettings) -> Head:
-    """Fisher's discriminant (1936) with the covariance of the reals alone, shrunk to the identity.
-
-    The direction is what copies have more of than their reals, less what makes reals differ from each other: speakers,
-    channels, and, because every draw of damage is among them, noise and codecs. The spread of the fakes stays out of
-    it: it would hide what one family has and another has not. The scale is that of a logistic regression on the result.
-    """
+    """The weighed mean of both heads' log-odds, each on the scale of a logistic regression of its own result."""
     mass = data.mass.astype(np.float64)
     mean = np.average(data.x, axis=0, weights=mass).astype(np.float32)
     scale = (1 / np.sqrt(np.average((data.x - mean) ** 2, axis=0, weights=mass) + 1e-6)).astype(np.float32)
     x = (data.x - mean) * scale
-    real = data.y == 0
+    weight, bias = np.zeros(x.shape[1]), 0.0
+    for share, find in ((1 - settings.logistic, _fisher), (settings.logistic, _logistic)):
+        if share:
+            direction = find(x, data.y, mass, settings)
+            slope, shift = platt(x @ direction, data.y.astype(np.int64), mass * len(mass) / mass.sum())
+            weight, bias = weight + share * slope * direction, bias + share * shift
+    net = nn.Linear(x.shape[1], 1)
+    with torch.no_grad():
+        net.weight.copy_(torch.from_numpy(weight)[None])
+        net.bias.fill_(bias)
+    return Head(mean, scale, net.eval())
+
+
+def _fisher(x: Floats, y: Floats, mass: Doubles, settings: HeadSettings) -> Doubles:
+    """Fisher's discriminant (1936) with the covariance of the reals alone, shrunk to the identity. [f]
+
+    The direction is what copies have more of than their reals, less what makes reals differ from each other: speakers,
+    channels, and, because every draw of damage is among them, noise and codecs. The spread of the fakes stays out of
+    it: it would hide what one family has and another has not.
+    """
+    real = y == 0
     weight = mass[real] / mass[real].sum()
     middle = weight @ x[real]
     rest = (x[real] - middle) * np.sqrt(weight)[:, None].astype(np.float32)
     spread = rest.T.astype(np.float64) @ rest
     more = np.average(x[~real], axis=0, weights=mass[~real]) - middle
-    direction = np.linalg.solve(spread + settings.shrinkage * np.eye(len(spread)), more)
-    slope, bias = platt(x @ direction, data.y.astype(np.int64), mass * len(mass) / mass.sum())
-    net = nn.Linear(x.shape[1], 1)
-    with torch.no_grad():
-        net.weight.copy_(torch.from_numpy(direction * slope)[None])
-        net.bias.fill_(bias)
-    return Head(mean, scale, net.eval())
+    return np.asarray(np.linalg.solve(spread + settings.shrinkage * np.eye(len(spread)), more))
+
+
+def _logistic(x: Floats, y: Floats, mass: Doubles, settings: HeadSettings) -> Doubles:
+    """Logistic regression with a penalty on the squared weights, by L-BFGS. [f]"""
+    sign = np.where(y == 1, 1.0, -1.0)
+
+    def loss(p: Doubles) -> tuple[float, Doubles]:
+        line = sign * (x @ p[:-1].astype(np.float32) + p[-1])
+        pull = -mass * sign / (1 + np.exp(np.clip(line, -60, 60)))
+        slopes = pull.astype(np.float32) @ x + 2 * settings.penalty * p[:-1]
+        value = np.sum(mass * np.logaddexp(0, -line)) + settings.penalty * np.sum(p[:-1] ** 2)
+        return float(value), np.append(slopes, pull.sum()).astype(np.float64)
+
+    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 80})
+    return np.asarray(found.x[:-1], dtype=np.float64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def qualities(cache: VoiceCache, count: int, seed: int = 0) -> list[Quality]:
         drawn = rng.permutation(pairs)[:count]
         values = [distance(cache.samples(int(fake)), cache.samples(int(real))) for fake, real in drawn]
         found.append(Quality(name, len(pairs), hours, float(np.mean(values)), float(np.percentile(values, 90))))
+    return found
+
+
+def nearness(cache: VoiceCache, families: Sequence[str], count: int = 30) -> dict[str, float]:
+    """How much a family of copies counts: one over its squared distance from the real clips (dB, mel bands).
+
+    Nobody deceives with a vocoder that hisses: vocoders of a few minutes' training lie so far from real speech that a
+    scale fitted on them calls whatever a good one makes real. Measured on ``count`` copies of each.
+    """
+    found, rng = {}, np.random.default_rng(0)
+    column = cache.column("family")[cache.pairs[:, 0]]
+    for family in families:
+        pairs = rng.permutation(cache.pairs[column == family])[:count]
+        decibels = [distance(cache.samples(int(fake)), cache.samples(int(real))) for fake, real in pairs]
+        found[family] = float(np.mean(decibels)) ** -2
     return found
 
 

@@ -48,7 +48,8 @@ def trivial_numbers(samples: Sound) -> list[float]:
     frames = power[: len(power) // 320 * 320].reshape(-1, 320).mean(axis=1) if len(power) >= 320 else power[:1]
 
     def decibels(value: float) -> float:
-        return float(10 * np.log10(value + 1e-12))
+        # Rounded: the preprocessing sets the level to a number, and trees would split on its last digits.
+        return round(float(10 * np.log10(value + 1e-12)), 1)
 
     return [
         float(samples.mean(dtype=np.float64)) / level,

@@ -28,6 +28,7 @@ from training.audio.features import Described, draws_of, front_mark, speech_of_c
 from training.audio.folds import read_voice_folds, voice_splits
 from training.audio.heads import Head, HeadSettings, examples, fit_head
 from training.models.voice_cepstra import VoiceCepstra
+from training.report import sources_of
 
 _LOG = logging.getLogger(__name__)
 AGAINST = ("world", "griffin_lim", "own_flow")
@@ -73,22 +74,7 @@ def family_aucs(cache: VoiceCache, logits: Floats, held: Mask) -> dict[str, floa
 
 def sources_in(cache: VoiceCache, chosen: Mask) -> tuple[DataSource, ...]:
     """What a model was fitted on, for its record."""
-    counts: dict[tuple[int, str, str, bool, str], int] = {}
-    for row, taken in zip(cache.rows, chosen, strict=True):
-        if taken:
-            key = (row.label, row.source, row.licence, row.commercial == "yes", row.generator)
-            counts[key] = counts.get(key, 0) + 1
-    return tuple(
-        DataSource(
-            source=source,
-            label="fake" if label else "real",
-            items=items,
-            licence=licence,
-            commercial=commercial,
-            generator=generator,
-        )
-        for (label, source, licence, commercial, generator), items in sorted(counts.items())
-    )
+    return sources_of([row for row, taken in zip(cache.rows, chosen, strict=True) if taken])
 
 
 def trainable(cache: VoiceCache, settings: HeadSettings, without: Sequence[str] = AGAINST) -> Mask:
@@ -215,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--without", nargs="+", default=[], metavar="FAMILY", help="families to leave out")
     parser.add_argument("--describe", action="store_true", help="compute the features of these draws and stop")
     parser.add_argument("--shrinkage", type=float, default=HeadSettings.shrinkage)
+    parser.add_argument("--logistic", type=float, default=HeadSettings.logistic, help="share of it in the head")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
@@ -224,7 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.describe:
         return 0
     run = options.run or Path(".cache/runs") / options.network
-    train_cepstra(cache, draws, replace(HeadSettings(), shrinkage=options.shrinkage), run, options.without)
+    settings = replace(HeadSettings(), shrinkage=options.shrinkage, logistic=options.logistic)
+    train_cepstra(cache, draws, settings, run, options.without)
     return 0
 
 

@@ -100,6 +100,13 @@ def test_bands_clipping_packets_and_gain_do_what_they_say() -> None:
     assert 5 < (np.abs(struck) > 1e-4).sum() < 100
 
 
+def test_a_gate_lowers_pauses_and_leaves_speech() -> None:
+    sound = voice(2.0, 5) + np.random.default_rng(2).normal(0, 1e-4, 32_000).astype(np.float32)
+    made = apply_damage(sound, Damage(gate_db=20.0))
+    assert 20 * np.log10(rms(made[:2000]) / rms(sound[:2000])) < -10
+    assert 20 * np.log10(rms(made) / rms(sound)) == pytest.approx(0, abs=0.5)
+
+
 def test_empty_and_silent_sounds_pass() -> None:
     assert not len(apply_damage(np.zeros(0, np.float32), Damage(noise="white")))
     for seed in range(25):

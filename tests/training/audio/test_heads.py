@@ -57,13 +57,40 @@ def test_copies_weigh_as_much_as_their_reals() -> None:
     assert mass[few & (cache.labels == 0)].max() > mass[~few & (cache.labels == 0)].max()
 
 
-def test_pairs_find_a_cue_that_is_smaller_than_what_speakers_differ_by() -> None:
+@pytest.mark.parametrize("logistic", [0.0, 0.5, 1.0])
+def test_pairs_find_a_cue_that_is_smaller_than_what_speakers_differ_by(logistic: float) -> None:
     cache, described = world()
-    settings = HeadSettings(shrinkage=0.02)
+    settings = HeadSettings(shrinkage=0.02, penalty=1e-4, logistic=logistic)
     head = fit_head(examples(cache, [described], np.ones(len(cache), np.bool_), settings), settings)
     logits = clip_logits(described, head(described.whole), len(cache))
     above = [logits[row] > logits[cache.partner[row]] for row in np.flatnonzero(cache.partner >= 0)]
     assert np.mean(above) > 0.95
+
+
+def test_a_head_is_the_mean_of_both_kinds() -> None:
+    cache, described = world()
+    data = examples(cache, [described], np.ones(len(cache), np.bool_), HeadSettings())
+    fisher, logistic, both = (fit_head(data, HeadSettings(logistic=share))(described.whole) for share in (0, 1, 0.5))
+    np.testing.assert_allclose(both, (fisher + logistic) / 2, atol=1e-4)
+
+
+def test_copies_of_a_clip_share_its_weight_and_families_share_alike() -> None:
+    cache, _ = world()
+    chosen = np.ones(len(cache), np.bool_)
+    chosen[1] = False  # the copy by "a" of the first real clip
+    mass = clip_mass(cache, chosen, 0.0)
+    assert mass[1] == 0
+    assert mass[2] / mass[0] == pytest.approx(2 * mass[3 * 4 + 2] / mass[3 * 4], rel=1e-5)
+
+
+def test_near_copies_weigh_more_in_the_calibration() -> None:
+    label = np.array([0, 0, 1, 1, 1])
+    families = np.array(["x", "x", "near", "far", "far"])
+    scored = Scored(np.zeros(5), label, families, np.zeros(5, np.int64), np.zeros((5, len(MEASURES))), np.arange(5))
+    alike, weighed = mass_of(scored), mass_of(scored, {"near": 3.0, "far": 1.0})
+    assert alike[label == 1].sum() == weighed[label == 1].sum() == pytest.approx(0.5)
+    assert alike[2] == pytest.approx(0.25)
+    assert weighed[2] == pytest.approx(0.375)
 
 
 def test_stretches_train_a_head_of_their_own_and_both_go_into_the_network() -> None:

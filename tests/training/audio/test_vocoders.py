@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import welch
 
+from pipelines.audio.windows import high_pass
 from tests.training.audio.voices import voice
-from training.audio.segments import as_partner, cut_segment, match_channel
+from training.audio.segments import LOUDNESS_DB, as_partner, cut_segment, match_channel, match_loudness
 from training.audio.sounds import RATE, band_edge, low_pass, mel_filters, power_density, rms
 from training.audio.spectra import istft, pitch, stft
 from training.audio.vocoders import CLASSIC, MissingToolError, levinson
@@ -97,6 +98,25 @@ def test_the_channel_of_a_copy_becomes_that_of_the_real_clip() -> None:
     dull = np.convolve(real, [0.25, 0.5, 0.25], mode="same").astype(np.float32)
     before = np.abs(log_mel(dull) - log_mel(real)).mean()
     assert np.abs(log_mel(match_channel(dull, real)) - log_mel(real)).mean() < 0.7 * before
+
+
+def test_a_copy_gets_the_real_clips_loudness_from_moment_to_moment_and_its_rumble() -> None:
+    real = voice(3.0, 6) + np.float32(0.01)
+    hiss = np.random.default_rng(1).normal(0, 0.002, len(real)).astype(np.float32)
+    copy = voice(3.0, 6) * np.float32(0.5) + hiss
+    made = match_loudness(copy, real)
+    assert abs(float(made.mean()) - float(real.mean())) < 1e-4
+
+    def decibels(sound: NDArray[np.float32]) -> NDArray[np.float64]:
+        steps = (sound - sound.mean())[: len(sound) // 800 * 800].reshape(-1, 800).astype(np.float64)
+        return np.asarray(10 * np.log10(np.square(steps).mean(axis=1) + 1e-9))
+
+    before, after = np.abs(decibels(copy) - decibels(real)), np.abs(decibels(made) - decibels(real))
+    assert after.mean() < 0.25 * before.mean()
+    hum = np.resize(np.array([1e-4, -1e-4], np.float32), len(real))
+    most = np.abs(match_loudness(hum, real) - (real - high_pass(real, 0, len(real)))).max()
+    assert most < 1e-4 * 10 ** (LOUDNESS_DB / 20) + 1e-4
+    np.testing.assert_array_equal(match_loudness(copy[:100], real), copy[:100])
 
 
 def test_short_time_spectra_invert() -> None:

@@ -14,7 +14,7 @@ from training.audio.cache import cache_of, gather, load_voice_cache
 from training.audio.folds import VOICE_FOLDS, VoiceFold, read_voice_folds, voice_splits
 from training.audio.manifest import SPEAKER_FOLDS, VoiceRow, read_clips, read_rows, speaker_fold, speaker_of, write_rows
 from training.audio.prepare import main
-from training.audio.quality import distance
+from training.audio.quality import distance, nearness
 from training.audio.quality import main as quality_table
 from training.audio.sounds import SoundError, read_sound, write_sound
 from training.audio.speech_engines import family_of
@@ -242,3 +242,5 @@ def test_quality_tells_a_near_copy_from_a_far_one(built: Path, capsys: pytest.Ca
     assert distance(sound * np.float32(0.5), sound) == pytest.approx(6, abs=1)
     assert quality_table(["--cache", str(built), "--count", "2"]) == 0
     assert "| griffin_lim | 4 |" in capsys.readouterr().out
+    worth = nearness(load_voice_cache(built), ["griffin_lim", "lpc"], count=4)
+    assert worth["griffin_lim"] > worth["lpc"] > 0
