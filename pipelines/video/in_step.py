@@ -6,27 +6,30 @@ mesh. Evidence without weight.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan_client.errors import CancelledError, InputError
-from deepscan_client.verdict import Evidence
+from cards.limits import MAX_AUDIO_BYTES
+from deepscan_client.errors import CancelledError, InputError, LimitError
 from pipelines.analyzers.biometrics import watched
 from pipelines.analyzers.landmarks import MESH
 from pipelines.analyzers.lip_sync import NETWORK, Sync, lip_sync
 from pipelines.audio.source import RATE, Samples, open_audio
+from pipelines.audio.speech import CELL, SpeechMeter
 from pipelines.audio.speech import MODEL as SPEECH
-from pipelines.audio.speech import SpeechMeter
 from pipelines.infer import Infer
-from pipelines.video.evidence import TrackEvidence
+from pipelines.video.body import main_track
+from pipelines.video.evidence import VideoEvidence
 from pipelines.video.lips import read_lips
 from pipelines.video.sound import on_picture_clock, sound_delay
 from pipelines.video.source import Frame, VideoSource
 
+NAME = "lip_sync"
 LARGEST = 640
 """Longer side in pixels of the frames that the lips are read from."""
 MOST_FPS = 30.0
@@ -39,17 +42,17 @@ _TAIL_S = 1.0
 class InStep:
     """What was measured, and the weights of the networks that took part: name to sha256."""
 
-    evidence: tuple[Evidence, ...] = ()
-    weights: Mapping[str, str] = field(default_factory=dict)
     sync: Sync | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
-def in_step(path: Path | str, track: TrackEvidence, infer: Infer, stopped: Callable[[], bool] | None = None) -> InStep:
-    """Measure one face against the sound of its file; nothing is said where there is no sound, no speech or no face.
+def with_lip_sync(
+    evidence: VideoEvidence, path: Path, infer: Infer, stopped: Callable[[], bool] | None = None
+) -> VideoEvidence:
+    """Evidence with the lip-sync of the main face, where the file has sound, and the milliseconds that it took.
 
     Args:
-        path: a video file that :class:`~pipelines.video.source.VideoSource` reads.
-        track: times and landmarks of the face, in pixels of the upright frame.
+        evidence: of the whole video; path: the file that it is of.
         infer: runs ``face_mesh``, ``voice_activity`` and ``av_sync``.
         stopped: asked before each frame.
 
@@ -57,26 +60,53 @@ def in_step(path: Path | str, track: TrackEvidence, infer: Infer, stopped: Calla
         CancelledError: ``stopped`` returned True.
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
-    window = watched(track.times)
+    track = main_track(evidence.tracks)
+    if track is None or not evidence.facts.sound:
+        return evidence
+    start = time.monotonic_ns()
+    found = in_step(path, track.times, track.landmarks, infer, stopped)
+    return replace(
+        evidence,
+        weights={**evidence.weights, **found.weights},
+        ms={**evidence.ms, NAME: (time.monotonic_ns() - start) / 1e6},
+        more={**evidence.more, NAME: () if found.sync is None else found.sync.rows()},
+    )
+
+
+def in_step(
+    path: Path,
+    times: NDArray[np.float64],
+    landmarks: NDArray[np.float32],
+    infer: Infer,
+    stopped: Callable[[], bool] | None = None,
+) -> InStep:
+    """Measure one face against the sound of its file; nothing is said where there is no sound, no speech or no face.
+
+    Args:
+        path: a video file; times: seconds of the face's detections, rising, [k]; landmarks: [k, 5, 2] in pixels of the
+            upright frame.
+        infer, stopped: as of :func:`with_lip_sync`; so are the errors.
+    """
+    window = watched(times)
     if window is None:
         return InStep()
+    asked = stopped or (lambda: False)
     try:
-        samples = _heard(Path(path), window[1] + _TAIL_S)
-        video = VideoSource(path)
+        samples = _heard(path, window[1] + _TAIL_S)
         meter = SpeechMeter(infer)
         speech = np.concatenate([meter.feed(samples), meter.finish()])
-        first = int(window[0] * RATE / 512)
-        if not (speech[first:] > 0.5).any():
+        if not (speech[int(window[0] * RATE / CELL) :] > 0.5).any():
             return InStep()
+        video = VideoSource(path)
         factor = min(1.0, LARGEST / max(video.info.width, video.info.height))
-        frames = _frames(video, (window[0], window[1] + 1e-6), stopped or (lambda: False))
-        lips = read_lips(frames, track.times, track.landmarks, infer, factor)
+        frames = _frames(video, (window[0], window[1] + 1e-6), asked)
+        lips = read_lips(frames, times, landmarks, infer, factor)
     except InputError:
         return InStep()  # no sound, or a part of the file that does not decode: the pictures were judged already
     found = lip_sync(lips, samples, speech, infer)
     if found is None:
         return InStep()
-    return InStep(found.rows(), {NETWORK: found.record, MESH: lips.record, SPEECH: meter.record}, found)
+    return InStep(found, {NETWORK: found.record, MESH: lips.record, SPEECH: meter.record})
 
 
 def _heard(path: Path, end: float) -> Samples:
@@ -85,6 +115,8 @@ def _heard(path: Path, end: float) -> Samples:
     Raises:
         MediaError, LimitError: there is none, it does not decode, or the file is too large to be read for it.
     """
+    if path.stat().st_size > MAX_AUDIO_BYTES:
+        raise LimitError("the file is too large to be read for its sound", remedy="send it smaller")
     delay = sound_delay(path)
     wanted = int((end - min(delay, 0.0)) * RATE)
     parts: list[NDArray[np.float32]] = []
