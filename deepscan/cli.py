@@ -24,7 +24,7 @@ class Exit(IntEnum):
 
 app = typer.Typer(
     name="deepscan",
-    help="Tells whether photos and recordings were synthesised or manipulated, and shows why.",
+    help="Tells whether photos, recordings and videos were synthesised or manipulated, and shows why.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -66,7 +66,7 @@ def _typed_errors(otherwise: Exit = Exit.NO_SERVICE) -> AbstractContextManager[N
 @app.command()
 def scan(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Photos, recordings, and folders that are walked.")
+        list[str], typer.Argument(metavar="PATH...", help="Photos, recordings, videos, and folders that are walked.")
     ],
     jsonl: Annotated[
         str | None, typer.Option("--jsonl", metavar="OUT", help="Write one JSON verdict a line; - is stdout.")
@@ -78,23 +78,38 @@ def scan(
             "--pictures",
             "--heatmaps",
             metavar="DIR",
-            help="Write photos with boxes and heat maps, recordings as spectrograms with a timeline.",
+            help="Write photos with boxes and heat maps, recordings and videos with a timeline.",
+        ),
+    ] = None,
+    annotate: Annotated[
+        str | None,
+        typer.Option("--annotate", metavar="DIR", help="Write videos with a box and a probability on each face."),
+    ] = None,
+    pages: Annotated[
+        str | None,
+        typer.Option(
+            "--html", metavar="DIR", help="Write a page for each file that says everything; nothing beside it."
         ),
     ] = None,
     threshold: Annotated[
         float | None, typer.Option("--threshold", min=0.0, max=1.0, help="fake from this probability on.")
     ] = None,
+    num_frames: Annotated[
+        int | None, typer.Option("--num-frames", min=1, help="Frames of each video to judge; five a second by default.")
+    ] = None,
     triton: Triton = None,
     in_flight: InFlight = 4,
 ) -> None:
-    """Judge photos and recordings.
+    """Judge photos, recordings and videos.
 
     Exit code 0: every file was judged; 3: some could not be; 2: wrong usage; 4: no server.
     """
     from deepscan.commands import ScanTask
+    from deepscan.drawings import Drawings
 
     with _typed_errors():
-        task = ScanTask(paths, jsonl, as_json, pictures, threshold, in_flight)
+        drawn = Drawings(pictures, annotate, pages)
+        task = ScanTask(paths, jsonl, as_json, drawn, threshold, in_flight, num_frames)
         raise typer.Exit(task.run(triton))
 
 
@@ -111,7 +126,7 @@ def evaluate(
     triton: Triton = None,
     in_flight: InFlight = 4,
 ) -> None:
-    """Measure quality by group on labelled photos and recordings, with 95 % bootstrap intervals.
+    """Measure quality by group on labelled photos, recordings and videos, with 95 % bootstrap intervals.
 
     Exit code 0: every file was judged; 3: some could not be; 2: wrong usage; 4: no server.
     """

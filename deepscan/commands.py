@@ -14,11 +14,12 @@ from typing import IO
 
 from deepscan import service
 from deepscan.cli import Exit
+from deepscan.drawings import Drawings
 from deepscan.evaluate import judge_items, make_report, report_table, summary_lines, write_plot
 from deepscan.inputs import Walk
-from deepscan.labelled import read_items
+from deepscan.labelled import EVALUATED, read_items
 from deepscan.safe import words
-from deepscan.scan import Result, Settings, scan, write_picture
+from deepscan.scan import Result, Settings, scan
 from deepscan.show import Patience, err, out, results_table
 from deepscan_client import (
     AsyncDeepScanClient,
@@ -68,9 +69,10 @@ class ScanTask:
     paths: list[str]
     jsonl: str | None
     as_json: bool
-    pictures: str | None
+    drawings: Drawings
     threshold: float | None
     in_flight: int
+    num_frames: int | None = None
 
     def run(self, triton: str | None) -> Exit:
         """Scan, show, and say how it went."""
@@ -92,27 +94,27 @@ class ScanTask:
             with Patience("scanning") as progress:
                 settings = Settings(
                     self.in_flight,
-                    self.pictures is not None,
+                    self.drawings.show_heat,
                     self.threshold,
                     on_progress=progress.hear if grpc else None,
+                    num_frames=self.num_frames,
                 )
                 async for result in scan(client, walk, settings):
                     progress.advance(result.found.path)
                     if lines is not None:
                         lines.write(result.to_line() + "\n")
                         lines.flush()
-                    if self.pictures is not None:
-                        await self._draw(result, len(results) + 1)
+                    await self._draw(result, len(results) + 1)
                     results.append(result)
         return walk, results
 
     async def _draw(self, result: Result, number: int) -> None:
-        assert self.pictures is not None
-        with _writable(self.pictures):
-            try:
-                await asyncio.to_thread(write_picture, result, Path(self.pictures), number)
-            except DeepScanError as error:  # the file changed after it was judged: its verdict stands
-                err().print(words(f"no picture of {result.found.path}: {error.message}"))
+        for folder, write in self.drawings.wanted:
+            with _writable(folder):
+                try:
+                    await asyncio.to_thread(write, result, Path(folder), number)
+                except DeepScanError as error:  # the file changed after it was judged: its verdict stands
+                    err().print(words(f"no picture of {result.found.path}: {error.message}"))
 
     def _show(self, results: list[Result]) -> None:
         if self.as_json:
@@ -133,7 +135,7 @@ class EvaluateTask:
 
     def run(self, triton: str | None) -> Exit:
         """Measure, show, write."""
-        items = read_items(Path(self.path), None if self.manifest is None else Path(self.manifest))
+        items = read_items(Path(self.path), None if self.manifest is None else Path(self.manifest), EVALUATED)
 
         async def judge(url: str) -> list[Result]:
             async with AsyncDeepScanClient(url) as client:

@@ -21,7 +21,7 @@ from pipelines.evaluation import GroupQuality, Judged, Measured, Quality, qualit
 SPEECH = "speech"
 """The evidence of a recording that says how many seconds of it are speech."""
 LEAST_SPEECH_S = 2.0
-POOLED = {Medium.IMAGE: "all photos", Medium.AUDIO: "all recordings"}
+POOLED = {Medium.IMAGE: "all photos", Medium.AUDIO: "all recordings", Medium.VIDEO: "all videos"}
 
 
 class Pooled(BaseModel):
@@ -94,7 +94,7 @@ def gradable(verdict: Verdict) -> bool:
     """Whether a label can be asked of an input: it shows a face, or holds two seconds of speech."""
     if verdict.medium is Medium.AUDIO:
         return any(item.name == SPEECH and item.score >= LEAST_SPEECH_S for item in verdict.evidence)
-    return bool(verdict.faces)
+    return bool(verdict.faces or verdict.tracks)
 
 
 def _pooled(medium: Medium, rows: Sequence[tuple[Judged, Verdict]]) -> Pooled:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cards.limits import MAX_AUDIO_BYTES, MAX_IMAGE_BYTES
+from cards.limits import MAX_AUDIO_BYTES, MAX_IMAGE_BYTES, MAX_VIDEO_BYTES
 from deepscan_client import DeepScanError, ErrorCode, LimitError, MediaError, Medium, RequestError
 from pipelines.media import HEAD, medium_by_name, medium_of_bytes
 
@@ -68,11 +68,27 @@ def size_of(found: Found) -> int:
         return 0
 
 
+_LIMITS = {Medium.AUDIO: MAX_AUDIO_BYTES, Medium.VIDEO: MAX_VIDEO_BYTES}
+
+
 def read_media(found: Found) -> bytes:
     """The bytes of a photo or a recording.
 
     Raises:
-        DeepScanError: lost, not a regular file, unreadable, too large, or a video.
+        DeepScanError: lost, not a regular file, unreadable, or too large.
+    """
+    path = check_media(found)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def check_media(found: Found) -> Path:
+    """The path of a file that can be sent.
+
+    Raises:
+        DeepScanError: lost, not a regular file, or too large.
     """
     path = Path(found.path)
     try:
@@ -82,21 +98,19 @@ def read_media(found: Found) -> bytes:
             raise MediaError(
                 "this is no regular file",
                 code=ErrorCode.NOT_MEDIA,
-                remedy="name a picture, a recording, or a folder of them",
+                remedy="name a picture, a recording, a video, or a folder of them",
             )
-        if found.medium is Medium.VIDEO:
-            raise MediaError(
-                "this is a video, and photos and recordings are judged in this release",
-                code=ErrorCode.UNSUPPORTED,
-                remedy="its sound track alone can be judged: ffmpeg -i video.mp4 -vn sound.flac",
-            )
-        limit = MAX_AUDIO_BYTES if found.medium is Medium.AUDIO else MAX_IMAGE_BYTES
+        limit = MAX_IMAGE_BYTES if found.medium is None else _LIMITS.get(found.medium, MAX_IMAGE_BYTES)
         size = path.stat().st_size
         if size > limit:
             raise LimitError(f"the file has {size:,} bytes, {limit:,} are allowed", remedy="send a smaller file")
-        return path.read_bytes()
+        return path
     except DeepScanError:
         raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RequestError(f"the file cannot be read: {reason}", remedy="check its permissions and its name") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> RequestError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return RequestError(f"the file cannot be read: {reason}", remedy="check its permissions and its name")

@@ -1,4 +1,4 @@
-"""Labelled photos and recordings: from folders named ``real`` and ``fake``, or from a manifest."""
+"""Labelled photos, recordings and videos: from folders named ``real`` and ``fake``, or from a manifest."""
 
 from __future__ import annotations
 
@@ -13,39 +13,43 @@ from deepscan.inputs import Found, medium_of
 from deepscan_client import Medium, RequestError
 
 _LABELS = {"real": False, "0": False, "fake": True, "1": True}
-LAYOUT = "put photos or recordings under <group>/real and <group>/fake, under real and fake, or name a --manifest"
+LAYOUT = (
+    "put photos, recordings or videos under <group>/real and <group>/fake, under real and fake, or name a --manifest"
+)
 MEDIA = (Medium.IMAGE, Medium.AUDIO)
 """What folders are searched for; a file's own bytes say what it holds."""
+EVALUATED = (*MEDIA, Medium.VIDEO)
+"""The same for ``deepscan evaluate``."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A photo or a recording, its truth and the group that it is reported in."""
+    """A photo, a recording or a video, its truth and the group that it is reported in."""
 
     found: Found
     fake: bool
     group: str
 
 
-def read_items(root: Path, manifest: Path | None = None) -> list[Item]:
-    """The labelled photos and recordings of a folder or a manifest, in a fixed order.
+def read_items(root: Path, manifest: Path | None = None, media: tuple[Medium, ...] = MEDIA) -> list[Item]:
+    """The labelled files of a folder or a manifest, in a fixed order.
 
     Every folder named ``real`` or ``fake`` counts, with all that lies below it; its group is the path of the
-    folder that holds it, or the name of ``root`` itself. A group that holds both media is reported as two.
+    folder that holds it, or the name of ``root`` itself. A group that holds several media is reported as several.
 
     Raises:
         RequestError: nothing is there, or the manifest is wrong.
     """
     if manifest is None and root.is_file():
         root, manifest = root.parent, root
-    items = _from_manifest(root, manifest) if manifest is not None else list(_from_folders(root))
+    items = _from_manifest(root, manifest) if manifest is not None else list(_from_folders(root, media))
     if not items:
-        raise RequestError(f"there are no labelled photos or recordings in {root}", remedy=LAYOUT)
+        raise RequestError(f"there are no labelled files in {root}", remedy=LAYOUT)
     return _one_medium_each(items)
 
 
 def _one_medium_each(items: list[Item]) -> list[Item]:
-    """Groups of two media get the medium into their names: one AUC over photos and voices says nothing."""
+    """Groups of several media get the medium into their names: one AUC over photos and voices says nothing."""
     media: dict[str, set[Medium | None]] = {}
     for item in items:
         media.setdefault(item.group, set()).add(item.found.medium)
@@ -58,7 +62,7 @@ def _one_medium_each(items: list[Item]) -> list[Item]:
     ]
 
 
-def _from_folders(root: Path) -> Iterator[Item]:
+def _from_folders(root: Path, media: tuple[Medium, ...]) -> Iterator[Item]:
     if not root.is_dir():
         raise RequestError(f"there is no folder {root}", remedy=LAYOUT)
     for folder, below, files in os.walk(root):
@@ -71,7 +75,7 @@ def _from_folders(root: Path) -> Iterator[Item]:
         for name in sorted(files):
             path = os.path.join(folder, name)  # noqa: PTH118
             medium = medium_of(path)
-            if medium in MEDIA:
+            if medium in media:
                 yield Item(Found(path, medium), inside[place].lower() == "fake", group)
 
 

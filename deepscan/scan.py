@@ -1,4 +1,4 @@
-"""Many photos and recordings through a server: several in flight, answers in the order of the input."""
+"""Many photos, recordings and videos through a server: several in flight, answers in the order of the input."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from deepscan.inputs import Found, read_media, size_of
+from deepscan.inputs import Found, check_media, read_media, size_of
 from deepscan_client import AsyncDeepScanClient, DeepScanError, InternalError, Label, Medium, Progress, Reason, Verdict
 
 _AHEAD = 4
 """Finished answers that wait for a slow one before them, as a multiple of what is in flight."""
 _LARGE_BYTES = 32 * 1024 * 1024
-"""Larger files are sent one at a time: each is in memory here and several times in the server."""
+"""Larger photos and recordings are sent one at a time: each is in memory here and several times in the server."""
 _TOLD_BYTES = 1024 * 1024
 """Smaller recordings are judged before their progress could be shown."""
 
@@ -31,9 +30,11 @@ class Settings:
     """For photos."""
     threshold: float | None = None
     deadline: float = 120.0
-    """Seconds for one photo; a recording has the client's own deadline."""
+    """Seconds for one photo; recordings and videos have the client's own deadlines."""
     on_progress: Callable[[Found, Progress], object] | None = None
-    """Told how far a long recording has been heard; over gRPC only."""
+    """Told how far a long recording has been heard and a video been seen; over gRPC only."""
+    num_frames: int | None = None
+    """Of each video; five a second where left out."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ async def scan(client: AsyncDeepScanClient, files: Iterable[Found], settings: Se
     async def judge(found: Found) -> Result:
         async with gate:
             try:
-                async with one_large if size_of(found) > _LARGE_BYTES else contextlib.nullcontext():
+                large = found.medium is not Medium.VIDEO and size_of(found) > _LARGE_BYTES
+                async with one_large if large else contextlib.nullcontext():
                     verdict = await _ask(client, found, settings)
             except DeepScanError as error:
                 return Result(found, error=error)
@@ -96,6 +98,14 @@ async def scan(client: AsyncDeepScanClient, files: Iterable[Found], settings: Se
 
 
 async def _ask(client: AsyncDeepScanClient, found: Found, settings: Settings) -> Verdict:
+    tell = settings.on_progress
+    if found.medium is Medium.VIDEO:
+        return await client.detect_video(
+            await asyncio.to_thread(check_media, found),
+            num_frames=settings.num_frames,
+            confidence_threshold=settings.threshold,
+            on_progress=None if tell is None else lambda progress: tell(found, progress),
+        )
     data = await asyncio.to_thread(read_media, found)
     if found.medium is not Medium.AUDIO:
         return await client.detect_image(
@@ -104,7 +114,6 @@ async def _ask(client: AsyncDeepScanClient, found: Found, settings: Settings) ->
             confidence_threshold=settings.threshold,
             deadline=settings.deadline,
         )
-    tell = settings.on_progress
     listener = None if tell is None or len(data) < _TOLD_BYTES else lambda progress: tell(found, progress)
     return await client.detect_audio(data, confidence_threshold=settings.threshold, on_progress=listener)
 
@@ -129,46 +138,3 @@ def _where(verdict: Verdict) -> list[str]:
         return []
     more = ["…"] if len(found) > 3 else []
     return ["at", ", ".join([*(f"{start:.1f}-{end:.1f} s" for start, end in found[:3]), *more])]
-
-
-def write_picture(result: Result, folder: Path, number: int) -> Path | None:
-    """Write the picture of one result, ``<number>_<name>``, so that no name can leave the folder.
-
-    A photo gets its boxes and heat maps (.jpg), a recording its spectrogram and timeline (.png).
-
-    Returns:
-        The file, or None where there is nothing to draw.
-    """
-    import cv2
-
-    if result.verdict is None:
-        return None
-    if result.verdict.medium is Medium.AUDIO:
-        drawn, form = _recording(result.found, result.verdict), ".png"
-    elif result.verdict.faces:
-        drawn, form = _overlay(result.found, result.verdict), ".jpg"
-    else:
-        return None
-    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(result.found.path).stem)[:80]
-    file = folder / f"{number:05d}_{stem.lstrip('.') or 'file'}{form}"
-    folder.mkdir(parents=True, exist_ok=True)
-    encoded, data = cv2.imencode(form, drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92] if form == ".jpg" else [])
-    if not encoded:
-        raise InternalError(f"the picture of {result.found.path} cannot be encoded")
-    file.write_bytes(data.tobytes())
-    return file
-
-
-def _overlay(found: Found, verdict: Verdict) -> Any:
-    from pipelines.image.decode import decode_image
-    from pipelines.image.overlay import draw_overlay
-    from pipelines.image.probe import probe_image
-
-    return draw_overlay(decode_image(probe_image(read_media(found)).picture), verdict)
-
-
-def _recording(found: Found, verdict: Verdict) -> Any:
-    from pipelines.audio.picture import draw_recording
-    from pipelines.audio.source import open_audio
-
-    return draw_recording(open_audio(read_media(found)).blocks(), verdict)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from deepscan.inputs import Found
@@ -68,15 +68,19 @@ def results_table(results: Iterable[Result]) -> Table:
 
 
 def _found(verdict: Verdict) -> str:
-    """What was there to be judged: faces of a photo, seconds of a recording."""
+    """What was there to be judged: faces of a photo, seconds of a recording, both of a video."""
+    seconds = verdict.input.duration_s or 0.0
+    length = f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
     if verdict.medium is Medium.AUDIO:
-        seconds = verdict.input.duration_s or 0.0
-        return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
-    return f"{len(verdict.faces)} face{'' if len(verdict.faces) == 1 else 's'}"
+        return length
+    count = len(verdict.tracks if verdict.medium is Medium.VIDEO else verdict.faces)
+    faces = f"{count} face{'' if count == 1 else 's'}"
+    return f"{faces}, {length}" if verdict.medium is Medium.VIDEO else faces
 
 
 class Patience:
-    """A progress bar on standard error that comes only after two seconds, and only on a terminal."""
+    """Progress bars on standard error that come only after two seconds, and only on a terminal: one for all files, and
+    one for each long recording and video at work."""
 
     def __init__(self, what: str, total: int | None = None, after: float = 2.0) -> None:
         self._total = total
@@ -86,32 +90,44 @@ class Patience:
         self._progress: Progress | None = None
         self._wanted = sys.stderr.isatty()
         self._done = 0
+        self._files: dict[str, TaskID] = {}
 
     def advance(self, name: str = "") -> None:
         """One more is done."""
         self._done += 1
+        if self._progress is not None and name in self._files:
+            self._progress.remove_task(self._files.pop(name))
         self._show(name)
 
     def hear(self, found: Found, heard: Heard) -> None:
-        """A long recording has been heard so far."""
+        """A long recording has been heard, or a video been seen, so far."""
+        self._show(found.path)
+        if self._progress is None:
+            return
+        if found.path not in self._files:
+            self._files[found.path] = self._progress.add_task("", total=None, count="", name=plain(found.path)[-40:])
         told = f"{heard.share:.0%}" if heard.share is not None else f"{heard.seconds:.0f} s"
-        self._show(f"{found.path} {told}")
+        if heard.fake_probability is not None:
+            told += f" {heard.fake_probability:.2f}"
+        total = None if heard.share is None else 1.0
+        self._progress.update(self._files[found.path], total=total, completed=heard.share or 0.0, count=told)
 
     def _show(self, name: str) -> None:
         if self._wanted and self._progress is None and time.monotonic() - self._start > self._after:
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
+                TextColumn("{task.fields[count]}", markup=False),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[name]}", markup=False),
                 console=err(),
                 transient=True,
             )
             self._progress.start()
-            self._progress.add_task(self._what, total=self._total, name="")
+            self._progress.add_task(self._what, total=self._total, count="", name="")
         if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=self._done, name=plain(name)[-40:])
+            count = str(self._done) if self._total is None else f"{self._done}/{self._total}"
+            self._progress.update(self._progress.task_ids[0], completed=self._done, count=count, name=plain(name)[-40:])
 
     def __enter__(self) -> Patience:
         return self

@@ -8,24 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan_client.codes import Label
 from deepscan_client.verdict import Verdict
+from pipelines.chart import CURVE, INK, LEFT, PAPER, RED, TOP, WIDTH, bars, blank, column, headline, moments, write
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 RATE = 16_000
-WIDTH = 1_200
-"""Columns of the spectrogram."""
 _FFT = 512
 _HEIGHT = _FFT // 2
 _RANGE_DB = 80.0
 """From the loudest to what is drawn black."""
-_LEFT, _RIGHT, _TOP, _GAP, _CURVE, _BOTTOM = 64, 16, 44, 10, 96, 26
-_INK, _PAPER, _FAINT = (40, 40, 40), (255, 255, 255), (190, 190, 190)
-_COLOURS = {Label.REAL: (46, 160, 67), Label.FAKE: (218, 54, 51), Label.INCONCLUSIVE: (110, 110, 110)}
-_BLUE, _RED = (56, 112, 200), (218, 54, 51)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_GAP = 10
 
 
 def spectrogram(blocks: Iterable[Floats], seconds: float, columns: int = WIDTH) -> Floats:
@@ -79,69 +73,29 @@ def draw_recording(blocks: Iterable[Floats], verdict: Verdict) -> Pixels:
         UINT8 [height, width, 3] RGB.
     """
     seconds = max(verdict.input.duration_s or 0.0, 1e-3)
-    picture = np.full((_TOP + _HEIGHT + _GAP + _CURVE + _BOTTOM, _LEFT + WIDTH + _RIGHT, 3), 255, np.uint8)
+    picture = blank(_HEIGHT + _GAP + CURVE)
     levels = np.rint((spectrogram(blocks, seconds) / _RANGE_DB + 1.0) * 255).astype(np.uint8)
-    picture[_TOP : _TOP + _HEIGHT, _LEFT : _LEFT + WIDTH] = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    _headline(picture, verdict)
+    picture[TOP : TOP + _HEIGHT, LEFT : LEFT + WIDTH] = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    headline(picture, verdict)
     _frequencies(picture)
-    _timeline(picture, verdict, seconds)
-    _moments(picture, seconds)
+    top = TOP + _HEIGHT + _GAP
+    bars(picture, top, verdict.timeline, verdict.operating_point.threshold, seconds)
+    _spans(picture, top, verdict, seconds)
+    moments(picture, top + CURVE, seconds)
     return picture
-
-
-def _headline(picture: Pixels, verdict: Verdict) -> None:
-    words = str(verdict.label).upper()
-    if verdict.fake_probability is not None:
-        words += f"  {verdict.fake_probability:.2f}"
-    cv2.putText(picture, words, (_LEFT, 30), _FONT, 0.8, _COLOURS[verdict.label], 2, cv2.LINE_AA)
-    why = ", ".join(map(str, verdict.reasons))
-    _text(picture, why[:110], (_LEFT + 300, 28), 0.5)
 
 
 def _frequencies(picture: Pixels) -> None:
     for kilohertz in (0, 2, 4, 6, 8):
-        y = _TOP + round(_HEIGHT * (1 - kilohertz / 8))
-        cv2.line(picture, (_LEFT - 5, y), (_LEFT - 1, y), _INK, 1)
-        _text(picture, f"{kilohertz} kHz", (6, y + 4), 0.4)
+        y = TOP + round(_HEIGHT * (1 - kilohertz / 8))
+        cv2.line(picture, (LEFT - 5, y), (LEFT - 1, y), INK, 1)
+        write(picture, f"{kilohertz} kHz", (6, y + 4), 0.4)
 
 
-def _timeline(picture: Pixels, verdict: Verdict, seconds: float) -> None:
-    top, bottom = _TOP + _HEIGHT + _GAP, _TOP + _HEIGHT + _GAP + _CURVE
-    threshold = verdict.operating_point.threshold
-    for start, end, probability in verdict.timeline:
-        left, right = _column(start, seconds), max(_column(start, seconds) + 1, _column(end, seconds))
-        y = bottom - max(1, round(_CURVE * probability))
-        colour = _RED if probability >= threshold else _BLUE
-        cv2.rectangle(picture, (left, y), (right - 1, bottom), colour, cv2.FILLED)
+def _spans(picture: Pixels, top: int, verdict: Verdict, seconds: float) -> None:
+    """A red bar above the timeline for each suspicious span, and its edges in the spectrogram."""
     for start, end in verdict.suspicious:
-        left, right = _column(start, seconds), max(_column(start, seconds) + 2, _column(end, seconds))
-        cv2.rectangle(picture, (left, top - _GAP + 2), (right, top - 3), _RED, cv2.FILLED)
+        left, right = column(start, seconds), max(column(start, seconds) + 2, column(end, seconds))
+        cv2.rectangle(picture, (left, top - _GAP + 2), (right, top - 3), RED, cv2.FILLED)
         for x in (left, right):
-            cv2.line(picture, (x, _TOP), (x, top - _GAP), _PAPER, 1)
-    y = bottom - round(_CURVE * threshold)
-    for x in range(_LEFT, _LEFT + WIDTH, 12):
-        cv2.line(picture, (x, y), (x + 5, y), _INK, 1)
-    cv2.rectangle(picture, (_LEFT, top), (_LEFT + WIDTH - 1, bottom), _FAINT, 1)
-    _text(picture, "fake", (14, top + 10), 0.4)
-    _text(picture, f"{threshold:.2f}", (14, min(bottom - 12, max(top + 24, y + 4))), 0.4)
-    _text(picture, "real", (14, bottom), 0.4)
-
-
-def _moments(picture: Pixels, seconds: float) -> None:
-    steps = (0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200)
-    step = next((step for step in steps if seconds / step <= 12), 1200)
-    y = _TOP + _HEIGHT + _GAP + _CURVE
-    for index in range(int(seconds / step) + 1):
-        moment = index * step
-        x = min(_column(moment, seconds), _LEFT + WIDTH - 1)
-        cv2.line(picture, (x, y), (x, y + 4), _INK, 1)
-        words = f"{int(moment) // 60}:{int(moment) % 60:02d}" if seconds >= 120 else f"{moment:g} s"
-        _text(picture, words, (x - 10, y + 18), 0.4)
-
-
-def _column(moment: float, seconds: float) -> int:
-    return _LEFT + round(min(moment / seconds, 1.0) * WIDTH)
-
-
-def _text(picture: Pixels, words: str, place: tuple[int, int], size: float) -> None:
-    cv2.putText(picture, words, place, _FONT, size, _INK, 1, cv2.LINE_AA)
+            cv2.line(picture, (x, TOP), (x, top - _GAP), PAPER, 1)

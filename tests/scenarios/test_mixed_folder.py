@@ -57,14 +57,15 @@ def test_a_mixed_folder_is_scanned(triton_server: Any, tmp_path: Path, write_vid
         assert verdict.fake_probability is not None
         assert verdict.timeline
     assert told["f"]["error"]["code"] == "not_media"
-    assert told["h"]["error"]["code"] == "unsupported_format"
-    assert "5 judged, 2 could not be judged, 1 other files in the folders skipped" in outcome.stderr
-    # Boxes on the photo with a face, and a spectrogram for each recording.
+    assert (told["h"]["label"], told["h"]["reasons"]) == ("inconclusive", ["no_face"])
+    assert "6 judged, 1 could not be judged, 1 other files in the folders skipped" in outcome.stderr
+    # Boxes on the photo with a face, and a timeline for each recording and for the video.
     drawn = sorted(path.name for path in pictures.iterdir())
     assert [name.split("_", 1)[0] + Path(name).suffix for name in drawn] == [
         "00001.jpg",
         "00002.png",
         "00003.png",
+        "00005.png",
         "00007.png",
     ]
     picture = cv2.imread(str(pictures / drawn[1]))

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deepscan_client import InputInfo, Label, Medium, Reason, Verdict, make_verdict
+from pipelines import chart
 from pipelines.audio import picture
 from pipelines.audio.picture import RATE, WIDTH, draw_recording, spectrogram
 
@@ -65,12 +66,12 @@ def test_a_very_short_recording_has_a_picture(samples: int) -> None:
 def test_stretches_and_suspicious_seconds_are_marked_where_they_are() -> None:
     verdict = heard(10.0, timeline=((0.0, 5.0, 0.1), (5.0, 10.0, 0.9)), suspicious=((5.0, 7.5),))
     drawn = draw_recording([tone(500, 10.0)], verdict)
-    below = picture._TOP + picture._HEIGHT + picture._GAP
-    bars = drawn[below + picture._CURVE - 5, picture._LEFT : picture._LEFT + WIDTH]
-    assert (bars[100:500] == picture._BLUE).all()
-    assert (bars[700:1100] == picture._RED).all()
-    marks = (drawn[below - 5, picture._LEFT : picture._LEFT + WIDTH] == picture._RED).all(axis=1)
+    below = chart.TOP + picture._HEIGHT + picture._GAP
+    bars = drawn[below + chart.CURVE - 5, chart.LEFT : chart.LEFT + WIDTH]
+    assert (bars[100:500] == chart.BLUE).all()
+    assert (bars[700:1100] == chart.RED).all()
+    marks = (drawn[below - 5, chart.LEFT : chart.LEFT + WIDTH] == chart.RED).all(axis=1)
     assert np.flatnonzero(marks).min() == pytest.approx(WIDTH / 2, abs=2)
     assert np.flatnonzero(marks).max() == pytest.approx(WIDTH * 0.75, abs=2)
     without = draw_recording([tone(500, 10.0)], heard(10.0))
-    assert not (without[below - 5] == picture._RED).all(axis=1).any()
+    assert not (without[below - 5] == chart.RED).all(axis=1).any()

@@ -1,0 +1,140 @@
+"""Verdicts for people: a picture, an annotated video, a page.
+
+Each file is named ``<number>_<name>``, so that no name can leave its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepscan.inputs import Found, check_media, read_media
+from deepscan_client import InternalError, Medium, Verdict
+
+if TYPE_CHECKING:
+    from deepscan.scan import Result
+
+Write = Callable[["Result", Path, int], Path | None]
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """What is written of each file that was judged, and where; None for nothing of that kind."""
+
+    pictures: str | None = None
+    annotated: str | None = None
+    pages: str | None = None
+
+    @property
+    def show_heat(self) -> bool:
+        """Whether photos need their heat maps."""
+        return self.pictures is not None or self.pages is not None
+
+    @property
+    def wanted(self) -> list[tuple[str, Write]]:
+        """The folders, and what writes one file into each."""
+        each: list[tuple[str | None, Write]] = [
+            (self.pictures, write_picture),
+            (self.annotated, write_video),
+            (self.pages, write_page),
+        ]
+        return [(folder, write) for folder, write in each if folder is not None]
+
+
+def write_picture(result: Result, folder: Path, number: int) -> Path | None:
+    """Write the picture of one result.
+
+    A photo gets its boxes and heat maps (.jpg); a recording its spectrogram, a video some of its frames, both with a
+    timeline (.png).
+
+    Returns:
+        The file, or None where there is nothing to draw.
+
+    Raises:
+        OSError: it cannot be written.
+        DeepScanError: the file changed after it was judged.
+    """
+    drawn = draw(result)
+    if drawn is None:
+        return None
+    form, data = drawn
+    file = _name(result.found, folder, number, form)
+    file.write_bytes(data)
+    return file
+
+
+def write_video(result: Result, folder: Path, number: int) -> Path | None:
+    """Write a video with a box and a probability on each face (.mp4); errors and answer as of ``write_picture``."""
+    if result.verdict is None or result.verdict.medium is not Medium.VIDEO:
+        return None
+    from pipelines.video.overlay import MAX_SIDE, frames_a_second, write_annotated
+    from pipelines.video.sampling import open_source
+
+    source = open_source(check_media(result.found))
+    fps = frames_a_second(source.info.seconds, source.info.fps)
+    file = _name(result.found, folder, number, ".mp4")
+    write_annotated(source.frames(fps=fps, max_side=MAX_SIDE), result.verdict, file)
+    return file
+
+
+def write_page(result: Result, folder: Path, number: int) -> Path | None:
+    """Write a page that says everything of one file (.html); errors and answer as of ``write_picture``."""
+    if result.verdict is None:
+        return None
+    from deepscan.reporting.single import single_page
+
+    file = _name(result.found, folder, number, ".html")
+    file.write_text(single_page(result.found.path, result.verdict, draw(result)), encoding="utf-8")
+    return file
+
+
+def draw(result: Result) -> tuple[str, bytes] | None:
+    """The picture of a result, as the end of its name (.jpg or .png) and its bytes."""
+    import cv2
+
+    if result.verdict is None:
+        return None
+    form = ".png"
+    if result.verdict.medium is Medium.AUDIO:
+        drawn = _recording(result.found, result.verdict)
+    elif result.verdict.medium is Medium.VIDEO:
+        drawn = _video(result.found, result.verdict)
+    elif result.verdict.faces:
+        drawn, form = _overlay(result.found, result.verdict), ".jpg"
+    else:
+        return None
+    encoded, data = cv2.imencode(form, drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92] if form == ".jpg" else [])
+    if not encoded:
+        raise InternalError(f"the picture of {result.found.path} cannot be encoded")
+    return form, data.tobytes()
+
+
+def _name(found: Found, folder: Path, number: int, form: str) -> Path:
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(found.path).stem)[:80]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{number:05d}_{stem.lstrip('.') or 'file'}{form}"
+
+
+def _overlay(found: Found, verdict: Verdict) -> Any:
+    from pipelines.image.decode import decode_image
+    from pipelines.image.overlay import draw_overlay
+    from pipelines.image.probe import probe_image
+
+    return draw_overlay(decode_image(probe_image(read_media(found)).picture), verdict)
+
+
+def _recording(found: Found, verdict: Verdict) -> Any:
+    from pipelines.audio.picture import draw_recording
+    from pipelines.audio.source import open_audio
+
+    return draw_recording(open_audio(read_media(found)).blocks(), verdict)
+
+
+def _video(found: Found, verdict: Verdict) -> Any:
+    from pipelines.video.picture import THUMBNAILS, draw_video
+    from pipelines.video.sampling import open_source
+
+    frames = open_source(check_media(found)).frames(num_frames=THUMBNAILS, max_side=320)
+    return draw_video(frames, verdict)

@@ -1,0 +1,128 @@
+"""A video with what was found in it: a box and a probability on each face, and the timeline along its lower edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from deepscan_client.verdict import Track, Verdict
+from pipelines.chart import BLUE, COLOURS, PAPER, RED, Pixels
+from pipelines.video.picture import track_label, track_words
+from pipelines.video.source import Frame
+
+MOST_FRAMES = 3_000
+"""Of the annotated video; a longer one gets fewer frames a second, over its whole time."""
+MAX_SIDE = 1280
+"""Pixels of its longer side."""
+_TIME_BASE = Fraction(1, 12_800)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_BAR = 6
+_HELD = 2.5
+"""A face is shown between two looks at it, and not longer than so many times their usual distance."""
+
+Box = tuple[float, float, float, float]
+
+
+def frames_a_second(seconds: float, fps: float) -> float | None:
+    """At how many frames a second a video is drawn; None for all that are there."""
+    return None if seconds * fps <= MOST_FRAMES else MOST_FRAMES / seconds
+
+
+def box_at(track: Track, moment: float) -> Box | None:
+    """Where a face is at a moment, between the two looks around it; None where it is not there."""
+    times = np.array([each.time for each in track.boxes])
+    if not len(times):
+        return None
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.2
+    after = int(np.searchsorted(times, moment))
+    before = max(0, after - 1)
+    after = min(after, len(times) - 1)
+    gap = times[after] - times[before]
+    if gap > _HELD * usual or min(abs(times[after] - moment), abs(times[before] - moment)) > usual:
+        return None
+    share = 0.0 if gap <= 0 else float(np.clip((moment - times[before]) / gap, 0.0, 1.0))
+    first, second = np.array(track.boxes[before].box), np.array(track.boxes[after].box)
+    x0, y0, x1, y1 = (first + share * (second - first)).tolist()
+    return x0, y0, x1, y1
+
+
+def draw_frame(frame: Frame, verdict: Verdict) -> Pixels:
+    """One frame with its faces and the place in the timeline, UINT8 [height, width, 3] RGB with even sides."""
+    height, width = (side - side % 2 for side in frame.pixels.shape[:2])
+    drawn = np.ascontiguousarray(frame.pixels[:height, :width]).copy()
+    factor = frame.pixels.shape[1] / (verdict.input.width or frame.pixels.shape[1])
+    for track in reversed(verdict.tracks):  # the one that decides comes last, on top
+        box = box_at(track, frame.time)
+        if box is not None:
+            _face(drawn, [round(value * factor) for value in box], track, verdict)
+    _timeline(drawn, frame.time, verdict)
+    return drawn
+
+
+def annotated(frames: Iterable[Frame], verdict: Verdict) -> Iterator[tuple[float, Pixels]]:
+    """Seconds and pixels of each frame of the annotated video."""
+    for frame in frames:
+        yield frame.time, draw_frame(frame, verdict)
+
+
+def write_annotated(frames: Iterable[Frame], verdict: Verdict, target: Path) -> None:
+    """Write an MP4 (H.264, without sound), frame by frame.
+
+    Args:
+        frames: of the video, upright, in the order of time, all of one size.
+        verdict: of that video, with the boxes of its tracks.
+        target: the file to write.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    last = -1
+    with av.open(str(target), "w", format="mp4") as container:
+        stream: Any = None
+        for moment, pixels in annotated(frames, verdict):
+            if stream is None:
+                stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23"})
+                stream.height, stream.width = pixels.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.time_base = stream.codec_context.time_base = _TIME_BASE
+                stream.codec_context.thread_count = 1
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            last = max(last + 1, round(moment / _TIME_BASE))
+            picture.pts, picture.time_base = last, _TIME_BASE
+            container.mux(stream.encode(picture))
+        if stream is not None:
+            container.mux(stream.encode(None))
+
+
+def _face(pixels: Pixels, box: list[int], track: Track, verdict: Verdict) -> None:
+    height, width = pixels.shape[:2]
+    line = max(1, round(min(height, width) / 240))
+    colour = COLOURS[track_label(track, verdict)]
+    x0, y0, x1, y1 = box
+    cv2.rectangle(pixels, (x0, y0), (x1, y1), colour, line)
+    words, size = track_words(track), max(0.35, min(height, width) / 900)
+    (long, tall), below = cv2.getTextSize(words, _FONT, size, line)
+    left = int(np.clip(x0, 0, max(0, width - long)))
+    base = y0 - below if y0 - tall - below >= 0 else min(height - below, y1 + tall + below)
+    cv2.rectangle(pixels, (left, base - tall), (left + long, base + below), colour, cv2.FILLED)
+    cv2.putText(pixels, words, (left, base), _FONT, size, PAPER, line, cv2.LINE_AA)
+
+
+def _timeline(pixels: Pixels, moment: float, verdict: Verdict) -> None:
+    height, width = pixels.shape[:2]
+    seconds = max(verdict.input.duration_s or 0.0, 1e-3)
+    for start, end, probability in verdict.timeline:
+        left, right = (
+            round(start / seconds * width),
+            max(round(start / seconds * width) + 1, round(end / seconds * width)),
+        )
+        colour = RED if probability >= verdict.operating_point.threshold else BLUE
+        cv2.rectangle(pixels, (left, height - _BAR), (right - 1, height - 1), colour, cv2.FILLED)
+    x = min(width - 1, round(moment / seconds * width))
+    cv2.line(pixels, (x, height - 2 * _BAR), (x, height - 1), PAPER, 2)

@@ -1,0 +1,119 @@
+"""Videos on the command line: verdicts, progress, pictures, annotated videos, pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from deepscan.cli import Exit
+from deepscan_client import FakeCall, InputInfo, Medium, Progress, Reason, Track, TrackBox, Verdict, make_verdict
+
+BOXES = tuple(TrackBox(place / 5, (10.0 + 4 * place, 20.0, 40.0 + 4 * place, 60.0)) for place in range(10))
+TRACK = Track(0, 0.0, 1.8, 10, 0.97, 0.9, 0.8, boxes=BOXES, scores={"frame_cnn": 2.5}, face_px=40.0)
+STILL = Track(1, 0.0, 1.8, 10, 0.3, 0.9, 0.1, boxes=(), reasons=(Reason.STILL_FACE,))
+SEEN = make_verdict(
+    "fake",
+    0.93,
+    medium=Medium.VIDEO,
+    input=InputInfo("0" * 64, 10, "mp4", 160, 120, duration_s=2.0, codec="h264", fps=25.0, frames=50),
+    tracks=(TRACK, STILL),
+    timeline=((0.0, 1.0, 0.1), (1.0, 2.0, 0.99)),
+)
+
+
+@pytest.fixture
+def clip(tmp_path: Path, write_video: Callable[..., Path]) -> Path:
+    """Two seconds of grey, 160 x 120."""
+    (tmp_path / "in").mkdir()
+    return write_video(tmp_path / "in" / "<b>clip.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 50)
+
+
+@pytest.fixture
+def line(deepscan_line: Any) -> Any:
+    def judge(call: FakeCall) -> Verdict:
+        return SEEN if call.model == "deepfake_video" else make_verdict("real", 0.1)
+
+    deepscan_line.answer = judge
+    return deepscan_line
+
+
+def test_a_video_gets_a_verdict_beside_a_photo(line: Any, clip: Path, tmp_path: Path) -> None:
+    (clip.parent / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    out = tmp_path / "out.jsonl"
+    outcome = line("scan", clip.parent, "--jsonl", out, "--num-frames", 7, "--threshold", 0.4)
+    assert outcome.exit_code == Exit.DONE, outcome.output
+    verdicts = [json.loads(each) for each in out.read_text().splitlines()]
+    assert [each["medium"] for each in verdicts] == ["video", "image"]
+    assert Verdict.from_dict(verdicts[0]).tracks == SEEN.tracks
+    asked = next(call for call in line.transport.calls if call.model == "deepfake_video")
+    assert asked.video == clip.read_bytes()
+    assert (asked.asked["num_frames"], asked.asked["confidence_threshold"]) == (7, 0.4)
+    row = next(each for each in outcome.stdout.splitlines() if "clip.mp4" in each)
+    assert "2 faces, 2.0 s" in row
+
+
+def test_progress_of_each_video_is_a_bar_of_its_own(
+    line: Any, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import deepscan.show
+    from deepscan.inputs import Found
+
+    monkeypatch.setattr(deepscan.show.sys.stderr, "isatty", lambda: True, raising=False)
+    with deepscan.show.Patience("scanning", after=0.0) as progress:
+        progress.hear(Found("\x1b[31ma.mp4", Medium.VIDEO), Progress(3.0, 4.0, 0.5))
+        progress.hear(Found("b.mp4", Medium.VIDEO), Progress(3.0))
+        assert progress._progress is not None
+        told = {task.fields["name"]: (task.completed, task.fields["count"]) for task in progress._progress.tasks}
+        assert told["\\x1b[31ma.mp4"] == (0.75, "75% 0.50")
+        assert told["b.mp4"] == (0.0, "3 s")
+        progress.advance("b.mp4")
+        assert len(progress._progress.tasks) == 2
+
+
+def test_a_lost_video_and_a_folder_named_like_one_get_error_lines(line: Any, tmp_path: Path) -> None:
+    outcome = line("scan", tmp_path / "lost.mp4", "--json")
+    assert outcome.exit_code == Exit.SOME_FAILED
+    assert json.loads(outcome.stdout)[0]["error"]["code"] == "not_found"
+    assert line.transport.calls == []
+
+
+def test_what_people_look_at(line: Any, clip: Path, tmp_path: Path) -> None:
+    import av
+
+    folders = {name: tmp_path / name for name in ("pictures", "annotated", "pages")}
+    options = ("--pictures", folders["pictures"], "--annotate", folders["annotated"], "--html", folders["pages"])
+    assert line("scan", clip, *options).exit_code == Exit.DONE
+    (picture,), (film,), (page,) = (list(folder.iterdir()) for folder in folders.values())
+    assert [each.name for each in (picture, film, page)] == [f"00001__b_clip{end}" for end in (".png", ".mp4", ".html")]
+    drawn = cv2.imread(str(picture))
+    assert drawn is not None
+    assert drawn.shape[1] == 1280
+    with av.open(str(film)) as container:
+        stream = container.streams.video[0]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        assert (stream.codec_context.name, len(frames)) == ("h264", 50)
+        assert float((stream.duration or 0) * (stream.time_base or 0)) == pytest.approx(2.0, abs=0.1)
+    assert frames[0].shape == (120, 160, 3)
+    red = frames[25][:, :, 0].astype(int) - frames[25][:, :, 1]
+    rows, columns = np.nonzero(red[:110] > 60)
+    assert 20 <= np.median(columns) <= 90  # the box at 1.0 s
+    assert rows.min() < 30
+    text = page.read_text()
+    assert "data:image/png;base64," in text
+    assert "&lt;b&gt;clip.mp4" in text
+    assert "<b>clip" not in text
+    assert "still_face" in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_a_page_of_a_photo_and_of_a_file_without_a_picture(line: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    assert line("scan", tmp_path / "a.jpg", "--html", tmp_path / "pages").exit_code == Exit.DONE
+    (page,) = (tmp_path / "pages").iterdir()
+    assert "probability of a fake 0.100" in page.read_text()
