@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
 from cards import ModelRepository, find_repository
 from cards.limits import MAX_AUDIO_BYTES, MAX_IMAGE_BYTES, MAX_VIDEO_BYTES
-from deepscan_client import ErrorCode, InstallationError, LimitError, MediaError, Progress, RequestError, Verdict
+from deepscan_client import ErrorCode, InstallationError, LimitError, Progress, RequestError, Verdict
 from deepscan_client._media import File, Recording, Source, read_recording, read_source
 from ml_backend.inference.engine_verdict import EngineVerdict
 from pipelines.audio.analyze import STAGE, VoiceAnalyzer, analyze_audio
@@ -24,6 +24,7 @@ from pipelines.image.verdict import PhotoJudge
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options
 from pipelines.video.analyze import VideoAnalyzer, analyze_video
+from pipelines.video.multimodal import Watchers, analyze_multimodal
 from pipelines.video.verdict import MODEL as VIDEO
 from pipelines.video.verdict import VideoJudge
 
@@ -169,13 +170,47 @@ class DeepfakeInferenceEngine:
         with _as_file(video) as path:
             return self._told(analyze_video(path, *self._video, options, on_progress, stopped))
 
-    def predict_multimodal(self, video: Source, audio: Source | None = None) -> NoReturn:
-        """Not in this release.
+    def predict_multimodal(
+        self,
+        video: File,
+        audio: Recording | None = None,
+        *,
+        confidence_threshold: float | None = None,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        analyzers: bool = False,
+        on_progress: Callable[[Progress], object] | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> EngineVerdict:
+        """The verdict on the pictures and the sound of a video together; whether they are in step is evidence.
+
+        Args:
+            video: a path, or the bytes of a file.
+            audio: a recording that begins with the video (as for ``predict_audio``), instead of its own sound track.
+            confidence_threshold, num_frames, fps, on_progress, stopped: as for a video.
+            analyzers: measure the main face's body and the voice as well, as evidence without weight.
 
         Raises:
-            MediaError: always, with what to do instead.
+            OSError: a file cannot be read.
+            InputError: the video, or the recording that was given, cannot be judged.
+            RequestError: an argument is out of its range.
+            CancelledError: ``stopped`` returned True.
+            InstallationError: a network is missing or damaged, or the folder holds no models for videos.
         """
-        raise _not_in_this_release("multimodal")
+        asked = {"confidence_threshold": confidence_threshold, "num_frames": num_frames, "fps": fps}
+        options = _options(**asked, analyzers=analyzers)
+        if self._video is None:
+            raise InstallationError(
+                f"{self.model_dir} holds no models for videos",
+                code=ErrorCode.MODEL_MISSING,
+                remedy=f"name a repository with {VIDEO}, or leave model_dir at {DEFAULT_MODEL_DIR!r}",
+            )
+        if audio is not None and not isinstance(audio, tuple):
+            _check_size(audio, MAX_AUDIO_BYTES)
+        recording = None if audio is None else read_recording(audio)
+        watchers = Watchers(self._video, self._voice)
+        with _as_file(video) as path:
+            return self._told(analyze_multimodal(path, watchers, recording, options, on_progress, stopped))
 
     def close(self) -> None:
         """End the engine's threads."""
@@ -233,11 +268,3 @@ def _check_size(source: object, limit: int) -> None:
     """
     if isinstance(source, (str, os.PathLike)) and (size := Path(source).stat().st_size) > limit:
         raise LimitError(f"{source} has {size:,} bytes, {limit:,} are allowed", remedy="give a smaller one")
-
-
-def _not_in_this_release(medium: str) -> MediaError:
-    return MediaError(
-        f"this release of DeepScan judges photos, recordings and videos, not {medium}",
-        code=ErrorCode.UNSUPPORTED,
-        remedy="use predict_video for the pictures, and predict_audio for the sound track of a video",
-    )

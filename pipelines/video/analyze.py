@@ -38,6 +38,8 @@ from cards.repository import ModelRepository
 from deepscan_client.errors import CancelledError
 from deepscan_client.verdict import Progress, Verdict
 from pipelines.analyzers.landmarks import IRIS, MESH
+from pipelines.analyzers.lip_sync import NETWORK as LIP_SYNC
+from pipelines.audio.speech import MODEL as SPEECH
 from pipelines.image.align import align_faces
 from pipelines.image.analyze import DETECTOR_OUTPUTS
 from pipelines.image.faces import Faces
@@ -48,6 +50,7 @@ from pipelines.video.body import with_biometrics
 from pipelines.video.evidence import VideoEvidence
 from pipelines.video.faces import find_faces_of_frames
 from pipelines.video.follow import Follower, Seen
+from pipelines.video.in_step import with_lip_sync
 from pipelines.video.sampling import Held, OpenVideo, open_video
 from pipelines.video.verdict import MODEL, VideoJudge
 
@@ -96,6 +99,7 @@ class VideoAnalyzer:
         book = NoveltyBook(repository, self.frame_networks[0].name) if self.frame_networks else None
         self.novelty = book if book is not None and book.known else None
         self.sees_bodies = {MESH, IRIS} <= set(repository.names())
+        self.hears_lips = {MESH, LIP_SYNC, SPEECH} <= set(repository.names())
         self._judge = VideoJudge(repository, profile)
 
     def watch(
@@ -114,6 +118,8 @@ class VideoAnalyzer:
         evidence = watching.finish()
         if self.sees_bodies and options is not None and options.analyzers:
             evidence = with_biometrics(evidence, Path(path), self.infer, stopped)
+        if self.hears_lips and options is not None and options.analyzers:
+            evidence = with_lip_sync(evidence, Path(path), self.infer, stopped)
         return evidence
 
     def evidence(

@@ -47,7 +47,11 @@ class InStep:
 
 
 def with_lip_sync(
-    evidence: VideoEvidence, path: Path, infer: Infer, stopped: Callable[[], bool] | None = None
+    evidence: VideoEvidence,
+    path: Path,
+    infer: Infer,
+    stopped: Callable[[], bool] | None = None,
+    audio: bytes | None = None,
 ) -> VideoEvidence:
     """Evidence with the lip-sync of the main face, where the file has sound, and the milliseconds that it took.
 
@@ -55,16 +59,17 @@ def with_lip_sync(
         evidence: of the whole video; path: the file that it is of.
         infer: runs ``face_mesh``, ``voice_activity`` and ``av_sync``.
         stopped: asked before each frame.
+        audio: a recording that begins with the video, instead of its own sound track.
 
     Raises:
         CancelledError: ``stopped`` returned True.
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
     track = main_track(evidence.tracks)
-    if track is None or not evidence.facts.sound:
+    if track is None or (audio is None and not evidence.facts.sound):
         return evidence
     start = time.monotonic_ns()
-    found = in_step(path, track.times, track.landmarks, infer, stopped)
+    found = in_step(path, track.times, track.landmarks, infer, stopped, audio)
     return replace(
         evidence,
         weights={**evidence.weights, **found.weights},
@@ -79,20 +84,21 @@ def in_step(
     landmarks: NDArray[np.float32],
     infer: Infer,
     stopped: Callable[[], bool] | None = None,
+    audio: bytes | None = None,
 ) -> InStep:
     """Measure one face against the sound of its file; nothing is said where there is no sound, no speech or no face.
 
     Args:
         path: a video file; times: seconds of the face's detections, rising, [k]; landmarks: [k, 5, 2] in pixels of the
             upright frame.
-        infer, stopped: as of :func:`with_lip_sync`; so are the errors.
+        infer, stopped, audio: as of :func:`with_lip_sync`; so are the errors.
     """
     window = watched(times)
     if window is None:
         return InStep()
     asked = stopped or (lambda: False)
     try:
-        samples = _heard(path, window[1] + _TAIL_S)
+        samples = _heard(path, window[1] + _TAIL_S, audio)
         meter = SpeechMeter(infer)
         speech = np.concatenate([meter.feed(samples), meter.finish()])
         if not (speech[int(window[0] * RATE / CELL) :] > 0.5).any():
@@ -109,18 +115,20 @@ def in_step(
     return InStep(found, {NETWORK: found.record, MESH: lips.record, SPEECH: meter.record})
 
 
-def _heard(path: Path, end: float) -> Samples:
-    """The sound track from the first frame until ``end`` seconds, 16 kHz mono.
+def _heard(path: Path, end: float, audio: bytes | None) -> Samples:
+    """The sound from the first frame until ``end`` seconds, 16 kHz mono.
 
     Raises:
         MediaError, LimitError: there is none, it does not decode, or the file is too large to be read for it.
     """
-    if path.stat().st_size > MAX_AUDIO_BYTES:
-        raise LimitError("the file is too large to be read for its sound", remedy="send it smaller")
-    delay = sound_delay(path)
+    delay = 0.0
+    if audio is None:
+        if path.stat().st_size > MAX_AUDIO_BYTES:
+            raise LimitError("the file is too large to be read for its sound", remedy="send it smaller")
+        delay, audio = sound_delay(path), path.read_bytes()
     wanted = int((end - min(delay, 0.0)) * RATE)
     parts: list[NDArray[np.float32]] = []
-    for block in open_audio(path.read_bytes()).blocks():
+    for block in open_audio(audio).blocks():
         parts.append(block)
         if sum(map(len, parts)) >= wanted:
             break

@@ -98,11 +98,27 @@ def test_bad_input_is_typed(engine: DeepfakeInferenceEngine, tmp_path: Path, mon
         engine.predict_image(PHOTO)
 
 
-def test_media_of_later_releases_say_so(engine: DeepfakeInferenceEngine) -> None:
-    with pytest.raises(MediaError) as caught:
-        engine.predict_multimodal("video.mp4", "audio.wav")
-    assert caught.value.code is ErrorCode.UNSUPPORTED
-    assert caught.value.remedy
+def test_pictures_and_sound_are_judged_together(
+    engine: DeepfakeInferenceEngine, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    """The line of the founding document: ``engine.predict_multimodal('video.mp4', 'audio.wav')``."""
+    photo = np.asarray(Image.open(PHOTO).convert("RGB"))[:400, 50:450]
+    path = write_video(tmp_path / "video.mp4", [np.roll(photo, place, axis=1) for place in range(60)])
+    voice = SAMPLES / "audio" / "voicemail.mp3"
+    result = engine.predict_multimodal(str(path), str(voice), num_frames=6)
+    rows = {row.name: row for row in result.evidence}
+    assert result.medium is Medium.MULTIMODAL
+    assert {"pictures", "sound", "frame_cnn", "voice_cepstra"} <= set(rows)
+    assert result.fake_probability in (rows["pictures"].score, rows["sound"].score)
+    assert len(result.tracks) == 1
+    alone = engine.predict_multimodal(path.read_bytes(), num_frames=6)
+    assert alone.medium is Medium.MULTIMODAL
+    assert alone.fake_probability == rows["pictures"].score
+    assert any("no sound track" in note for note in alone.decode.notes)
+    with pytest.raises(MediaError):
+        engine.predict_multimodal(path, b"no recording", num_frames=6)
+    with pytest.raises(RequestError, match="num_frames"):
+        engine.predict_multimodal(path, num_frames=0)
 
 
 def test_a_video_is_judged_from_a_path_or_from_bytes(

@@ -1,0 +1,153 @@
+"""One verdict on pictures and sound together.
+
+Either may be false by itself, so the part that lies farthest above its own threshold decides: its probability,
+threshold and interval are those of the whole. No data of ours tells how the two depend on each other, so nothing is
+fitted here; the price is that false alarms of both parts add up. A part that could not be judged (no sound, no speech,
+no face) does not speak, and its reasons stand in the verdict. Whether lips and sound are in step is evidence without a
+weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cards.limits import MAX_AUDIO_BYTES
+from deepscan_client.codes import Label, Medium
+from deepscan_client.errors import InputError
+from deepscan_client.verdict import Evidence, Progress, Verdict
+from pipelines.audio.analyze import VoiceAnalyzer, analyze_audio
+from pipelines.audio.verdict import VoiceJudge
+from pipelines.options import Options
+from pipelines.video.analyze import VideoAnalyzer
+from pipelines.video.in_step import with_lip_sync
+from pipelines.video.verdict import VideoJudge
+
+PICTURES, SOUND = "pictures", "sound"
+_EDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Those that judge the parts; ``voice`` is None where a repository holds no models for recordings."""
+
+    video: tuple[VideoAnalyzer, VideoJudge]
+    voice: tuple[VoiceAnalyzer, VoiceJudge] | None
+
+
+def analyze_multimodal(
+    path: Path,
+    watchers: Watchers,
+    audio: bytes | None = None,
+    options: Options | None = None,
+    report: Callable[[Progress], object] | None = None,
+    stopped: Callable[[], bool] | None = None,
+) -> Verdict:
+    """Pictures and sound of a file, or a video with a recording of its own, to one verdict in one process.
+
+    Args:
+        path: the video; audio: the bytes of a recording that belongs to it, its own sound track where left out.
+        options, report, stopped: as of :func:`pipelines.video.analyze.analyze_video`.
+
+    Raises:
+        deepscan_client.errors.InputError: the video, or the recording that was given, cannot be judged. A video without
+            sound, or with a sound track that does not decode, is judged by its pictures.
+        deepscan_client.errors.CancelledError: ``stopped`` returned True.
+    """
+    analyzer, judge = watchers.video
+    asked = options or Options()
+    evidence = analyzer.evidence(path, asked, report, stopped)
+    if analyzer.hears_lips and "lip_sync" not in evidence.more:
+        evidence = with_lip_sync(evidence, path, analyzer.infer, stopped, audio)
+    seen = judge.verdict(evidence)
+    heard: Verdict | None = None
+    note = ""
+    if watchers.voice is not None and (audio is not None or evidence.facts.sound):
+        try:
+            heard = analyze_audio(_sound(path, audio), *watchers.voice, _for_sound(asked))
+        except InputError as error:
+            if audio is not None:
+                raise
+            note = f"the sound track was not judged: {error.message}"
+    elif audio is None and not evidence.facts.sound:
+        note = "the file has no sound track: the pictures alone were judged"
+    return join(seen, heard, note)
+
+
+def _sound(path: Path, audio: bytes | None) -> bytes:
+    if audio is not None:
+        return audio
+    with path.open("rb") as stream:
+        return stream.read(MAX_AUDIO_BYTES + 1)  # one byte too many is refused by its reader
+
+
+def _for_sound(options: Options) -> Options:
+    return Options(
+        confidence_threshold=options.confidence_threshold, analyzers=options.analyzers, request_id=options.request_id
+    )
+
+
+def join(seen: Verdict, heard: Verdict | None, note: str = "") -> Verdict:
+    """The verdict on both parts.
+
+    Args:
+        seen: of the pictures; heard: of the sound, None where there is none.
+        note: why the sound was not judged, for ``decode.notes``.
+    """
+    notes = (*seen.decode.notes, *((note,) if note else ()))
+    if heard is None:
+        return replace(seen, medium=Medium.MULTIMODAL, decode=replace(seen.decode, notes=notes))
+    first, second = _decides(seen, heard)
+    which = PICTURES if first is seen else SOUND
+    notes = (*notes, f"sound: {heard.decode.decoder}", *(f"sound: {each}" for each in heard.decode.notes))
+    label = first.label
+    if label is Label.INCONCLUSIVE and second.label is Label.REAL:
+        label = second.label
+    return replace(
+        first,
+        medium=Medium.MULTIMODAL,
+        input=seen.input,
+        label=label,
+        reasons=tuple(dict.fromkeys((*first.reasons, *second.reasons))),
+        evidence=(*_rows(seen, PICTURES, which), *_rows(heard, SOUND, which)),
+        faces=(),
+        tracks=seen.tracks,
+        decode=replace(seen.decode, notes=notes),
+        models=tuple({model.name: model for model in (*seen.models, *heard.models)}.values()),
+        timing_ms={
+            **seen.timing_ms,
+            **{f"{SOUND}_{name}": value for name, value in heard.timing_ms.items()},
+            "total": seen.timing_ms.get("total", 0.0) + heard.timing_ms.get("total", 0.0),
+        },
+        suspicious=heard.suspicious,
+        provenance={**heard.provenance, **seen.provenance},
+        request_id=seen.request_id,
+    )
+
+
+def _decides(seen: Verdict, heard: Verdict) -> tuple[Verdict, Verdict]:
+    """The part that decides, then the other: one that was judged before one that was not, fake before real, then the
+    one that lies higher above its threshold."""
+    return (seen, heard) if _rank(seen) >= _rank(heard) else (heard, seen)
+
+
+def _rank(verdict: Verdict) -> tuple[int, float]:
+    order = {Label.FAKE: 2, Label.REAL: 1, Label.INCONCLUSIVE: 0}[verdict.label]
+    if verdict.fake_probability is None:
+        return -1, -math.inf
+    return order, _log_odds(verdict.fake_probability) - _log_odds(verdict.operating_point.threshold)
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(probability, _EDGE), 1.0 - _EDGE)
+    return math.log(inside / (1.0 - inside))
+
+
+def _rows(part: Verdict, name: str, which: str) -> tuple[Evidence, ...]:
+    """Evidence of one part; the first row says what the part came to."""
+    if part.fake_probability is None:
+        return part.evidence
+    told = f"{part.label.value} by itself{', decides' if name == which else ''}"
+    return (Evidence(name, part.fake_probability, "probability", note=told), *part.evidence)
