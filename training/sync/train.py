@@ -4,8 +4,8 @@ Two losses over the mean agreement of a stretch of 10 to 40 frames: which of 31 
 one, and which of all offsets in all clips of the batch. Lips and sound begin at random moments, so that no edge of a
 stretch tells where they are in step.
 
-The clips themselves are not all in step: sources differ by up to three frames (those of GRID have their sound two
-frames early). So each training clip has an offset of its own, learnt beside the network as probabilities over -3 to 3
+The clips themselves are not all in step: sources differ by up to three frames (most of GRID's have their sound early).
+So each training clip has an offset of its own, learnt beside the network as probabilities over -3 to 3
 frames that begin around 0.
 """
 

@@ -1,0 +1,104 @@
+"""A video's verdict with the lip-sync of its main face, where ``analyzers`` is asked for and the file has sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cards.repository import ModelRepository
+from deepscan_client.errors import CancelledError, MediaError
+from pipelines.audio.source import decode_audio
+from pipelines.onnx_infer import OnnxInfer
+from pipelines.options import Options
+from pipelines.video.analyze import VideoAnalyzer, analyze_video
+from pipelines.video.in_step import with_lip_sync
+from pipelines.video.sound import sound_delay, sound_of
+from pipelines.video.verdict import VideoJudge
+
+VOICE = Path(__file__).resolve().parents[3] / "samples" / "audio" / "voicemail.mp3"
+SECONDS = 4
+
+
+def write_talking(path: Path, frames: list[NDArray[np.uint8]], samples: NDArray[np.float32], late: float = 0.0) -> Path:
+    """H.264 at 25 frames a second with lossless sound that begins ``late`` seconds after the first frame."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        video.height, video.width = frames[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        sound = container.add_stream("flac", rate=16_000, layout="mono")
+        for pixels in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(video.encode(None))
+        whole = np.clip(samples * 32767, -32768, 32767).astype(np.int16)
+        for start in range(0, len(whole), 4096):
+            piece = av.AudioFrame.from_ndarray(whole[None, start : start + 4096], format="s16", layout="mono")
+            piece.sample_rate, piece.time_base = 16_000, Fraction(1, 16_000)
+            piece.pts = start + round(late * 16_000)
+            container.mux(sound.encode(piece))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> VideoAnalyzer:
+    repository = ModelRepository()
+    return VideoAnalyzer(repository, OnnxInfer(repository))
+
+
+@pytest.fixture(scope="module")
+def voice() -> NDArray[np.float32]:
+    samples, _ = decode_audio(VOICE.read_bytes())
+    return np.resize(samples, SECONDS * 16_000)
+
+
+@pytest.fixture(scope="module")
+def film(
+    face_frames: Callable[..., list[NDArray[np.uint8]]],
+    voice: NDArray[np.float32],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A face whose lips stand still while somebody speaks."""
+    return write_talking(tmp_path_factory.mktemp("film") / "face.mkv", face_frames(25 * SECONDS), voice)
+
+
+def test_the_verdict_tells_offset_and_confidence(analyzer: VideoAnalyzer, film: Path) -> None:
+    verdict = analyze_video(film, analyzer, VideoJudge(ModelRepository()), Options(analyzers=True))
+    rows = {row.name: row for row in verdict.evidence}
+    assert abs(rows["lip_sync_offset"].score) <= 15
+    assert "0 s" in rows["lip_sync_offset"].note
+    assert rows["lip_sync_confidence"].score < 0.5
+    assert rows["lip_sync_offset"].weight is None
+    assert {"av_sync", "face_mesh", "voice_activity"} <= {model.name for model in verdict.models}
+    assert verdict.timing_ms["lip_sync"] > 0
+
+
+def test_nobody_pays_who_did_not_ask_and_silence_says_nothing(
+    analyzer: VideoAnalyzer, film: Path, face_frames: Callable[..., list[NDArray[np.uint8]]], tmp_path: Path
+) -> None:
+    evidence = analyzer.evidence(film, Options(num_frames=8))
+    assert "lip_sync" not in evidence.ms
+    with pytest.raises(CancelledError):
+        with_lip_sync(evidence, film, analyzer.infer, lambda: True)
+    silent = write_talking(tmp_path / "silent.mkv", face_frames(25 * SECONDS), np.zeros(SECONDS * 16_000, np.float32))
+    told = with_lip_sync(analyzer.evidence(silent, Options(num_frames=8)), silent, analyzer.infer)
+    assert told.more["lip_sync"] == ()
+    assert "av_sync" not in told.weights
+
+
+def test_the_sound_is_put_where_the_file_says(
+    face_frames: Callable[..., list[NDArray[np.uint8]]], voice: NDArray[np.float32], tmp_path: Path, film: Path
+) -> None:
+    late = write_talking(tmp_path / "late.mkv", face_frames(25 * SECONDS), voice, late=0.5)
+    assert sound_delay(late) == pytest.approx(0.5, abs=0.01)
+    assert not sound_of(late)[:7900].any()
+    np.testing.assert_allclose(sound_of(late)[8000:20000], sound_of(film)[:12000], atol=1e-4)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"\0" * 100)
+    with pytest.raises(MediaError):
+        sound_delay(broken)
