@@ -14,8 +14,8 @@ from cachetools import TTLCache
 
 from deepscan_client import Verdict
 
-Key = tuple[str, str, bool | int | None, float | None, str]
-"""Medium, sha256 of the content, what more was asked for (heat maps, analyzers, frames), threshold, records."""
+Key = tuple[str, str, bool, int | None, float | None, str]
+"""Medium, sha256 of the content, whether more was asked for (heat maps, analyzers), frames, threshold, records."""
 
 
 class RecordBook:

@@ -48,6 +48,7 @@ class MediaClient(Protocol):
         video: BinaryIO,
         *,
         num_frames: int | None = None,
+        analyzers: bool = False,
         confidence_threshold: float | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         request_id: str | None = None,

@@ -227,7 +227,7 @@ def _asked(request: Request, form: Form, suffix: str = "") -> Asked:
     return Asked(
         request_id=request.state.request_id[: 128 - len(suffix)] + suffix,
         heatmaps=isinstance(form.options, PhotoForm) and form.options.heatmaps,
-        analyzers=isinstance(form.options, RecordingForm) and form.options.analyzers,
+        analyzers=isinstance(form.options, (RecordingForm, VideoForm)) and form.options.analyzers,
         num_frames=form.options.num_frames if isinstance(form.options, VideoForm) else None,
         confidence_threshold=form.options.confidence_threshold,
         fresh=form.options.fresh,

@@ -55,7 +55,7 @@ _OPTIONS: dict[str, Any] = {
     "analyzers": {
         "type": "boolean",
         "default": False,
-        "description": "measure a recording's voice as well: evidence without weight",
+        "description": "measure a recording's voice, or a video's main face, as well: evidence without weight",
     },
     "num_frames": {
         "type": "integer",

@@ -33,7 +33,7 @@ class Asked:
     heatmaps: bool = False
     """For photos."""
     analyzers: bool = False
-    """For recordings."""
+    """For recordings and videos."""
     num_frames: int | None = None
     """For videos."""
     confidence_threshold: float | None = None
@@ -162,8 +162,9 @@ class Verdicts:
         return dataclasses.replace(verdict, request_id=asked.request_id)
 
     def _key(self, medium: Medium, digest: str, asked: Asked) -> Key:
-        more = {Medium.AUDIO: asked.analyzers, Medium.VIDEO: asked.num_frames}.get(medium, asked.heatmaps)
-        return (str(medium), digest, more, asked.confidence_threshold, self.records.fingerprint)
+        more = asked.heatmaps if medium is Medium.IMAGE else asked.analyzers
+        frames = asked.num_frames if medium is Medium.VIDEO else None
+        return (str(medium), digest, more, frames, asked.confidence_threshold, self.records.fingerprint)
 
     async def _ask(
         self, medium: Medium, data: Media, digest: str, asked: Asked, patient: bool, tell: Tell | None = None
@@ -194,6 +195,7 @@ class Verdicts:
             return await self._client.detect_video(
                 data,
                 num_frames=asked.num_frames,
+                analyzers=asked.analyzers,
                 confidence_threshold=asked.confidence_threshold,
                 on_progress=tell,
                 request_id=asked.request_id,

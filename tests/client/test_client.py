@@ -243,6 +243,7 @@ def test_every_python_block_of_the_clients_readme_runs(monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"photo")
     (tmp_path / "recording.wav").write_bytes(b"recording")
+    (tmp_path / "video.mp4").write_bytes(b"video")
     fake = FakeTransport([make_verdict("fake", 0.9)])
     monkeypatch.setattr(deepscan_client._client, "connect", lambda url, timeout: fake)
     monkeypatch.setattr(

@@ -156,13 +156,16 @@ async def test_a_video_keeps_its_deadline_and_can_be_cancelled(grpc_server: Any,
         with pytest.raises(CancelledError):
             client.detect_video(data, cancellation=cancellation)
     async with AsyncDeepScanClient(grpc_server.url) as other:
-        task = asyncio.create_task(other.detect_video(data))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)  # the calls above have ended on the server too
+        before = len(grpc_server.seen)
         grpc_server.cancelled.clear()
+        task = asyncio.create_task(other.detect_video(data))
+        while len(grpc_server.seen) == before:
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert await asyncio.to_thread(grpc_server.cancelled.wait, 3.0)
+    assert await asyncio.to_thread(grpc_server.cancelled.wait, 10.0)
 
 
 @pytest.mark.parametrize("data", [b"small", LARGE], ids=["whole", "in pieces"])

@@ -10,7 +10,7 @@ from ml_backend.inference.stats import percentiles
 
 
 def key(number: int) -> Key:
-    return ("image", str(number), False, None, "records")
+    return ("image", str(number), False, None, None, "records")
 
 
 def test_the_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:

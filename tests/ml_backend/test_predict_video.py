@@ -73,9 +73,11 @@ async def test_a_video_gets_a_verdict_and_its_options_are_handed_on(start: Start
 
 async def test_the_cache_knows_the_number_of_frames(start: Start) -> None:
     running = await start(by_model)
-    answers = [await clip(running), await clip(running), await clip(running, num_frames="9")]
-    assert [answer.json()["cached"] for answer in answers] == [False, True, False]
-    assert len(running.asked) == 2
+    forms: list[dict[str, str]] = [{}, {}, {"num_frames": "9"}, {"analyzers": "true"}]
+    answers = [await clip(running, **form) for form in forms]
+    assert [answer.json()["cached"] for answer in answers] == [False, True, False, False]
+    assert len(running.asked) == 3
+    assert running.asked[-1]["analyzers"] is True
 
 
 @pytest.mark.parametrize("form", [{"num_frames": "0"}, {"num_frames": "many"}, {"heatmaps": "true"}, {"fps": "3"}])
@@ -221,4 +223,4 @@ async def test_openapi_tells_of_videos_and_events(start: Start) -> None:
     answer = paths["/api/predict/video"]["post"]["responses"]["200"]["content"]
     assert set(answer) == {"application/json", "text/event-stream"}
     form = paths["/api/predict/video"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(form) == {"file", "confidence_threshold", "num_frames", "fresh"}
+    assert set(form) == {"file", "confidence_threshold", "num_frames", "analyzers", "fresh"}
