@@ -1,7 +1,7 @@
 """The biometrics of a video's main face: a second look at its file, at the native rate, for the option ``analyzers``.
 
 Blinks, pulse and lips need more than five frames a second, so the main face alone is followed through every frame of at
-most twenty seconds. The pictures are shrunk while they are turned into RGB where the face is larger than its crop.
+most twenty seconds. Where the face is much larger than its crop, the pictures are shrunk while they become RGB.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from pipelines.video.evidence import TrackEvidence, VideoEvidence
 from pipelines.video.sampling import Held, open_source
 
 NAME = "biometrics"
-_SPARE = 1.25
-"""A face may have so many times the pixels of its crop before the picture is shrunk."""
+_LARGE = 2.0
+"""Faces of so many times the width of their crop are worth shrinking the picture: to shrink it less does not pay."""
+_DECODER_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ def _measured(
         return Measured()
     width, height = evidence.facts.width, evidence.facts.height
     face = MARGIN * float(np.median(face_sizes(track.landmarks)))
-    factor = min(1.0, _SPARE * SIDE / max(face, 1.0))
-    side = max(1, round(max(width, height) * factor))
+    factor = SIDE / max(face, 1.0)
+    side = max(1, round(max(width, height) * (factor if factor <= 1 / _LARGE else 1.0)))
     factor = side / max(width, height)
     landmarks = ((track.landmarks + 0.5) * factor - 0.5).astype(np.float32)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
 
     def frames() -> Iterator[_Picture]:
-        for held in open_source(path).held(window=(window[0], window[1] + 1e-6)):
+        for held in open_source(path, _DECODER_THREADS).held(window=(window[0], window[1] + 1e-6)):
             if stopped():
                 raise CancelledError("the caller cancelled the request")
             yield _Picture(held, side)
