@@ -39,21 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
         "aim": AIM,
         "shifts": SHIFTS,
         "offset": told,
-        "met": {name: told[name] >= MUST for name in ("right", "right_of_own")},
+        "met": {name: told[name] >= MUST for name in ("right", "right_of_own", "right_of_own_within_3")},
     }
     if fakes:
         generators = {clip.path: clip.source for clip in clips}
         result["confidence_against_fakes"] = against_fakes(confidence_of(found), confidence_of(fakes), generators)
     options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    for name in (
-        "windows",
-        "clips",
-        "right",
-        "right_by_shift",
-        "right_of_own",
-        "right_of_own_by_shift",
-        "change_right",
-    ):
+    shown = ("windows", "clips", "right", "right_of_own", "right_of_own_within_3", "right_of_own_by_shift")
+    for name in (*shown, "right_of_own_mean_over_clips", "change_right"):
         print(f"{name}: {told[name]}")
     if fakes:
         print(f"confidence against fakes: {result['confidence_against_fakes']['all']}")  # type: ignore[index]

@@ -1,6 +1,6 @@
 """Is the main face of a video in step with its sound: lips at the native rate, the sound track, and what they say.
 
-A second look at the file, at every frame of at most twenty seconds: about 8 ms of one core a frame, most of it for the
+A second look at the file, at every frame of at most twenty seconds: about 15 ms of one core a frame, most of it for the
 mesh. Evidence without weight.
 """
 
