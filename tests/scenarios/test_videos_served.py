@@ -106,7 +106,14 @@ def test_whole_in_pieces_and_in_one_process_agree(
     assert (whole.medium, whole.request_id) == (Medium.VIDEO, "whole")
     assert whole.tracks
     assert whole.timeline
-    assert pieces.canonical_json() == whole.canonical_json()
+    assert (pieces.input, pieces.label, pieces.reasons, pieces.models) == (
+        whole.input,
+        whole.label,
+        whole.reasons,
+        whole.models,
+    )
+    # The two halves of the crops may or may not share a batch of the networks, which moves the last digits.
+    assert pieces.fake_probability == pytest.approx(whole.fake_probability, abs=1e-4)
     assert told
     assert told[-1].share == pytest.approx(1.0)
     assert told[-1].tracks
@@ -143,7 +150,10 @@ async def test_twenty_clips_at_once_lose_none_beside_broken_and_cancelled_ones(
             isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*leaving, return_exceptions=True)
         )
     assert all(isinstance(answer, Verdict) for answer in answers), answers
-    assert len({answer.canonical_json() for answer in answers if isinstance(answer, Verdict)}) == 1
+    said = [answer for answer in answers if isinstance(answer, Verdict)]
+    assert len({(each.label, each.reasons, each.models, len(each.tracks)) for each in said}) == 1
+    # Crops of several clips share a batch of the networks: the last digits depend on the company.
+    assert all(each.fake_probability == pytest.approx(said[0].fake_probability, abs=1e-3) for each in said)
     assert all(isinstance(error, InputError) and error.remedy for error in errors), errors
 
 
