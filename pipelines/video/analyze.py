@@ -52,6 +52,7 @@ from pipelines.video.faces import find_faces_of_frames
 from pipelines.video.follow import Follower, Seen
 from pipelines.video.in_step import with_lip_sync
 from pipelines.video.sampling import Held, OpenVideo, open_video
+from pipelines.video.sequences import ask_sequences, embeddings_of
 from pipelines.video.verdict import MODEL, VideoJudge
 
 DETECTOR = "face_detector"
@@ -95,7 +96,9 @@ class VideoAnalyzer:
         cards = [repository.card(name) for name in networks if name != DETECTOR]
         self.frame_networks = [card for card in cards if card.preprocessing is not None]
         self.clip_networks = [card for card in cards if any(tensor.name == "EMBEDDINGS" for tensor in card.inputs)]
-        self.keeps_embeddings = embeddings or bool(self.clip_networks)
+        self.embedding_networks = {embeddings_of(card.name) for card in self.clip_networks}
+        if embeddings:
+            self.embedding_networks.add(self.frame_networks[0].name)
         book = NoveltyBook(repository, self.frame_networks[0].name) if self.frame_networks else None
         self.novelty = book if book is not None and book.known else None
         self.sees_bodies = {MESH, IRIS} <= set(repository.names())
@@ -148,11 +151,13 @@ class Watching:
         self._analyzer, self._video, self._stopped = analyzer, video, stopped
         self._follower = Follower()
         self._weights: dict[str, str] = {}
-        self._ms = dict.fromkeys(("decode", "detect", "track", "align", "networks"), 0.0)
+        self._ms = dict.fromkeys(("decode", "detect", "track", "align", "networks", "sequences"), 0.0)
         self._sampled = 0
         self._cut = False
         self._policy = analyzer.detector.face_detection or FaceDetection()
-        self._keeps_embeddings = analyzer.keeps_embeddings or video.facts.options.analyzers
+        self._embeds = set(analyzer.embedding_networks)
+        if video.facts.options.analyzers and analyzer.frame_networks:
+            self._embeds.add(analyzer.frame_networks[0].name)
         self.seconds = 0.0
         """Seen so far."""
 
@@ -177,11 +182,18 @@ class Watching:
         return self.evidence()
 
     def evidence(self) -> VideoEvidence:
-        """What was seen so far."""
+        """What was seen so far; networks over many frames are asked again each time, which costs little."""
         video = self._video
+        clips: dict[int, dict[str, NDArray[np.float64]]] = {}
+        if self._analyzer.clip_networks:
+            with self._timed("sequences"):
+                clips, weights = ask_sequences(
+                    self._analyzer.infer, self._analyzer.clip_networks, self._follower.embeddings()
+                )
+            self._weights.update(weights)
         return VideoEvidence(
             facts=video.facts,
-            tracks=self._follower.tracks(),
+            tracks=self._follower.tracks(clips),
             seconds=self.seconds,
             sampled=self._sampled,
             wanted=video.wanted,
@@ -270,7 +282,7 @@ class Watching:
             batches = []
             for card in cards:
                 outputs: tuple[str, ...] = ("LOGIT", "RECORD")
-                if card is first and (self._keeps_embeddings or self._analyzer.novelty is not None):
+                if card.name in self._embeds or (card is first and self._analyzer.novelty is not None):
                     outputs = (*outputs, "EMBEDDING")
                 # Half of the crops in a call, so that two cores share the work of a lone network.
                 largest = max(1, min(card.max_batch_size, -(-(stop - start) // 2)))
@@ -284,7 +296,7 @@ class Watching:
                 seen[start:stop],
                 crops[keys[first.name]][start:stop],
                 {name: answer["LOGIT"][:, 0] for name, answer in answers.items()},
-                answers[first.name]["EMBEDDING"] if self._keeps_embeddings else None,
+                {name: answer["EMBEDDING"] for name, answer in answers.items() if name in self._embeds},
                 ratios,
             )
 

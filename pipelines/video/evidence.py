@@ -53,7 +53,7 @@ class TrackEvidence:
         motion: median change between aligned neighbours in grey levels; about 0 for a picture that was burnt in.
         logits: raw logit of each network that looks at frames, float64 [k].
         clips: raw logits of each network that looks at many frames, one for each stretch that it was shown.
-        embeddings: float32 [k, d] of the first network, where a network over many frames or a caller wanted them.
+        embeddings: float32 [k, d] of ``frame_cnn``, where a network over many frames or a caller wanted them.
         novelty: distance of each frame's embedding over the record's threshold, float64 [k], where it is known.
     """
 

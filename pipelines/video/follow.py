@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.image.faces import Faces
 from pipelines.video.evidence import TrackEvidence
+from pipelines.video.sequences import USUAL
 from pipelines.video.tracker import Tracker, describe_faces, is_cut
 
 Pixels = NDArray[np.uint8]
@@ -28,7 +29,7 @@ class _Column:
     scores: list[float] = field(default_factory=list)
     sharpness: list[float] = field(default_factory=list)
     logits: dict[str, list[float]] = field(default_factory=dict)
-    embeddings: list[NDArray[np.float32]] = field(default_factory=list)
+    embeddings: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
     novelty: list[float] = field(default_factory=list)
     small: NDArray[np.float32] | None = None
     moved: list[float] = field(default_factory=list)
@@ -70,7 +71,7 @@ class Follower:
         seen: Sequence[Seen],
         crops: Pixels,
         logits: Mapping[str, NDArray[np.float32]],
-        embeddings: NDArray[np.float32] | None,
+        embeddings: Mapping[str, NDArray[np.float32]],
         novelty: NDArray[np.float64] | None,
     ) -> None:
         """Keep what the networks said of faces, [n] each; ``crops`` are UINT8 [n, s, s, 3], aligned."""
@@ -84,14 +85,21 @@ class Follower:
             column.sharpness.append(float(cv2.Laplacian(grey, cv2.CV_32F).var()))
             for name, values in logits.items():
                 column.logits.setdefault(name, []).append(float(values[item]))
-            if embeddings is not None:
-                column.embeddings.append(embeddings[item])
+            for name, rows in embeddings.items():
+                column.embeddings.setdefault(name, []).append(rows[item])
             if novelty is not None:
                 column.novelty.append(float(novelty[item]))
             small = cv2.resize(grey, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA).astype(np.float32)
             if column.small is not None:
                 column.moved.append(float(np.abs(small - column.small).mean()))
             column.small = small
+
+    def embeddings(self) -> dict[int, dict[str, NDArray[np.float32]]]:
+        """Embeddings [k, d] of each track so far, by its number and the network that they are of."""
+        return {
+            number: {name: np.stack(rows) for name, rows in column.embeddings.items()}
+            for number, column in sorted(self._columns.items())
+        }
 
     def tracks(self, clips: Mapping[int, Mapping[str, NDArray[np.float64]]] | None = None) -> tuple[TrackEvidence, ...]:
         """The tracks so far, in the order of appearance; ``clips`` by number."""
@@ -106,8 +114,13 @@ class Follower:
                 motion=float(np.median(column.moved)) if column.moved else 0.0,
                 logits={name: np.array(values) for name, values in column.logits.items()},
                 clips=dict((clips or {}).get(number, {})),
-                embeddings=np.stack(column.embeddings) if column.embeddings else None,
+                embeddings=_of_faces(column.embeddings),
                 novelty=np.array(column.novelty) if column.novelty else None,
             )
             for number, column in sorted(self._columns.items())
         )
+
+
+def _of_faces(embeddings: Mapping[str, list[NDArray[np.float32]]]) -> NDArray[np.float32] | None:
+    """Those of the usual network, for who asks about the face itself."""
+    return np.stack(embeddings[USUAL]) if USUAL in embeddings else None

@@ -18,6 +18,7 @@ from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
 from pipelines.audio.windows import CELLS, SAMPLES
 from training.models import autoencoders, deepscan_cnn, efficientnet_lite, hybrid, mobilenet_v2, voice_cnn, voice_raw
+from training.models.clip_head import ClipHead
 from training.models.output import CLIP_FRAMES
 from training.models.sequence_rnn import SequenceRnn
 from training.models.voice_cepstra import VoiceCepstra
@@ -94,6 +95,7 @@ NETWORKS: dict[str, Network] = {
         ),
         Network("sequence_rnn", "rnn", "embeddings", SequenceRnn, SequenceRnn, _EMBEDDING, CLIP_FRAMES),
         Network("sequence_gru", "rnn", "embeddings", _gru, _gru, _EMBEDDING, CLIP_FRAMES),
+        Network("clip_head", "hybrid", "embeddings", ClipHead, ClipHead, _EMBEDDING, CLIP_FRAMES),
         _voice("voice_cepstra", VoiceCepstra),
         _voice("voice_spectrogram", voice_cnn.VoiceSpectrogram),
         _voice("voice_mfcc", voice_cnn.VoiceMfcc),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pipelines.video.sequences import stretched
 from training.models.output import CLIP_FRAMES
 from training.video.folds import Fold, source_of
 from training.video.table import Clip, labels_of
@@ -46,14 +47,6 @@ class SequenceSettings:
     smooth: float = 0.05
     kept: float = 0.98
     seed: int = 0
-
-
-def stretches(count: int, frames: int = CLIP_FRAMES) -> list[slice]:
-    """Stretches of ``frames`` frames that cover ``count`` frames, each overlapping the one before by half at least."""
-    if count <= frames:
-        return [slice(0, count)]
-    starts = np.linspace(0, count - frames, 1 + int(np.ceil((count - frames) / (frames / 2)))).round().astype(int)
-    return [slice(start, start + frames) for start in starts.tolist()]
 
 
 def draw_weights(clips: Sequence[Clip]) -> Floats:
@@ -127,13 +120,7 @@ def sequence_logits(model: nn.Module, clips: Sequence[Clip], network: str) -> Fl
     """Mean raw logit over the stretches of each clip, [n]."""
     found = np.zeros(len(clips))
     for place, clip in enumerate(clips):
-        rows = clip.embeddings[network].astype(np.float32)
-        parts = stretches(len(rows))
-        told = np.zeros((len(parts), CLIP_FRAMES, rows.shape[1]), np.float32)
-        mask = np.zeros((len(parts), CLIP_FRAMES), np.float32)
-        for item, part in enumerate(parts):
-            told[item, : part.stop - part.start] = rows[part]
-            mask[item, : part.stop - part.start] = 1
+        told, mask = stretched(clip.embeddings[network], CLIP_FRAMES)
         found[place] = float(model(torch.from_numpy(told), torch.from_numpy(mask)).logit[:, 0].mean())
     return found
 
