@@ -140,6 +140,7 @@ class DeepfakeInferenceEngine:
         confidence_threshold: float | None = None,
         num_frames: int | None = None,
         fps: float | None = None,
+        analyzers: bool = False,
         on_progress: Callable[[Progress], object] | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> EngineVerdict:
@@ -150,6 +151,8 @@ class DeepfakeInferenceEngine:
             confidence_threshold: as for a photo.
             num_frames: frames to judge, spread evenly over the time; ``fps``: frames a second to judge. Five a second
                 where neither is given, and in no case more than 300.
+            analyzers: measure the main face's body as well (blinks, gaze, head, lips, pulse), as evidence without
+                weight.
             on_progress: called after each stretch of frames with what was seen so far.
             stopped: asked between frames; the work ends with an error once it returns True.
 
@@ -160,7 +163,9 @@ class DeepfakeInferenceEngine:
             CancelledError: ``stopped`` returned True.
             InstallationError: a network is missing or damaged, or the folder holds no models for videos.
         """
-        options = _options(confidence_threshold=confidence_threshold, num_frames=num_frames, fps=fps)
+        options = _options(
+            confidence_threshold=confidence_threshold, num_frames=num_frames, fps=fps, analyzers=analyzers
+        )
         if self._video is None:
             raise InstallationError(
                 f"{self.model_dir} holds no models for videos",

@@ -137,6 +137,8 @@ def test_a_video_is_judged_from_a_path_or_from_bytes(
     again = engine.predict_video(path.read_bytes())
     assert again.canonical_json() == result.canonical_json()
     assert engine.predict_video(path, num_frames=4).tracks[0].frames == 4
+    seen = {row.name for row in engine.predict_video(path, analyzers=True).evidence}
+    assert {"blink_rate", "head_pose_gap"} <= seen - {row.name for row in result.evidence}
     with pytest.raises(CancelledError):
         engine.predict_video(path, stopped=lambda: True)
     with pytest.raises(RequestError, match="num_frames"):
