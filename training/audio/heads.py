@@ -1,6 +1,6 @@
 """Linear heads on fixed features, fitted whole in a moment, so that every fold has a model of its own.
 
-A head is the average of two linear ones that err differently: Fisher's discriminant, and a logistic regression. Copies
+A head is Fisher's discriminant, or its weighed mean with a logistic regression. Copies
 weigh exactly as much as the reals that they were made of, so that speakers and channels are the same on both
 sides, and the difference of the means is what copying adds.
 """
@@ -36,7 +36,7 @@ class HeadSettings:
 
     shrinkage: float = 10.0
     penalty: float = 0.5
-    logistic: float = 0.5
+    logistic: float = 0.0
     unpaired: float = 0.0
 
 

@@ -71,7 +71,7 @@ def nearness(cache: VoiceCache, families: Sequence[str], count: int = 30) -> dic
     for family in families:
         pairs = rng.permutation(cache.pairs[column == family])[:count]
         decibels = [distance(cache.samples(int(fake)), cache.samples(int(real))) for fake, real in pairs]
-        found[family] = float(np.mean(decibels)) ** -2
+        found[family] = float(np.mean(decibels)) ** -4
     return found
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cards.record import OperatingPoint
 from pipelines.metrics import auc
 from training.audio.cache import VoiceCache, cache_of
-from training.audio.calibrate import NOISE_FLOOR_DB, Scored, bent, fit_conditions, mass_of
+from training.audio.calibrate import NOISE_FLOOR_DB, WORST_FPR, Scored, bent, fit_conditions, mass_of, stricter
 from training.audio.conditions import MEASURES
 from training.audio.features import Described
 from training.audio.heads import HeadSettings, clip_mass, examples, fit_head
@@ -91,6 +92,24 @@ def test_near_copies_weigh_more_in_the_calibration() -> None:
     assert alike[label == 1].sum() == weighed[label == 1].sum() == pytest.approx(0.5)
     assert alike[2] == pytest.approx(0.25)
     assert weighed[2] == pytest.approx(0.375)
+
+
+def test_no_condition_flags_more_reals_than_the_limit() -> None:
+    rng = np.random.default_rng(4)
+    count = 2000
+    label, condition = np.arange(count) % 2, rng.integers(0, 3, count)
+    log_odds = np.where(label == 1, 2.0, -1.0) + rng.normal(0, 1, count) + 1.5 * (condition == 2)
+    quality = np.zeros((count, len(MEASURES)))
+    scored = Scored(log_odds, label, np.full(count, "a"), condition, quality, np.arange(count))
+    point = OperatingPoint(target_fpr=0.05, threshold=0.6, fpr=0.5, tpr=0.5)
+    everything = np.arange(count)
+    moved = stricter(point, log_odds, scored, np.zeros(count, np.bool_), everything)
+    flagged = 1 / (1 + np.exp(-log_odds)) >= moved.threshold
+    noisy = (condition == 2) & (label == 0)
+    assert 0.08 < flagged[noisy].mean() <= WORST_FPR
+    assert moved.fpr == pytest.approx(flagged[label == 0].mean())
+    # What abstains flags nobody, and moves nothing.
+    assert stricter(point, log_odds, scored, condition == 2, everything).threshold < moved.threshold
 
 
 def test_stretches_train_a_head_of_their_own_and_both_go_into_the_network() -> None:
