@@ -56,7 +56,7 @@ from pipelines.video.sequences import ask_sequences, embeddings_of
 from pipelines.video.verdict import MODEL, VideoJudge
 
 DETECTOR = "face_detector"
-NETWORKS = ("frame_cnn", "blend_cnn")
+NETWORKS = ("frame_cnn",)
 """Asked where the repository has no card of ``deepfake_video``."""
 CHUNK_FRAMES = 16
 CHUNK_BYTES = 160_000_000
