@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
@@ -33,6 +34,8 @@ from deepscan_client import (
     _video,
 )
 from deepscan_client._transport import bytes_tensor
+from ml_backend.inference.app import create_app
+from ml_backend.inference.settings import read_settings
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.video.analyze import VideoAnalyzer, analyze_video
 from pipelines.video.verdict import VideoJudge
@@ -215,6 +218,30 @@ def test_uploads_that_break_the_rules_get_typed_errors(triton_server: Any, spool
         with pytest.raises(RequestError) as caught:
             judge(UPLOAD=name.encode())
         assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+async def test_the_gateway_tells_progress_and_errors_of_the_real_server(
+    triton_server: Any, spool: Path, clip: Path
+) -> None:
+    client = AsyncDeepScanClient(triton_server.grpc_url)
+    app = create_app(client, read_settings({}, log="off"), canary={Medium.VIDEO: b""})
+    asgi = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=asgi, base_url="http://gateway", timeout=120) as http, client:
+
+        async def ask(data: bytes, **headers: str) -> httpx.Response:
+            files = {"file": ("../clip.mp4", data)}
+            return await http.post("/api/predict/video", files=files, data={"num_frames": "6"}, headers=headers)
+
+        good = clip.read_bytes()
+        streamed, plain, words, cut = await asyncio.gather(
+            ask(good, accept="text/event-stream"), ask(good), ask(b"words"), ask(good[: len(good) // 2])
+        )
+    assert (streamed.status_code, plain.status_code, words.status_code, cut.status_code) == (200, 200, 422, 422)
+    told = [line.removeprefix("event: ") for line in streamed.text.splitlines() if line.startswith("event: ")]
+    assert (told[-1], set(told[:-1])) == ("verdict", {"progress"})
+    assert plain.json()["medium"] == "video"
+    assert plain.json()["tracks"][0]["frames"] == 6
+    assert (words.json()["error"]["code"], cut.json()["error"]["code"]) == ("not_media", "truncated")
 
 
 @pytest.mark.slow
