@@ -69,7 +69,7 @@ def measure(repeats: int) -> dict[str, Any]:
     """The result file."""
     repository = ModelRepository()
     infer = OnnxInfer(repository)
-    analyzer = VideoAnalyzer(repository, infer)
+    analyzer = VideoAnalyzer(repository, infer, networks=("face_detector", "frame_cnn"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_clip(path)
