@@ -62,7 +62,7 @@ class FaceDetection(Strict):
 
     scale: float = Field(default=0.3125, gt=0, le=1)
     """The detector's picture is this share of the photo's long side, within the next two limits."""
-    min_side: int = Field(default=224, ge=32)
+    min_side: int = Field(default=256, ge=32)
     max_side: int = Field(default=1280, ge=32)
     threshold: float = Field(default=0.35, gt=0, lt=1)
     """Smallest score of a face, unless nothing was found above it."""

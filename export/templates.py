@@ -14,6 +14,7 @@ from string import Template
 import torch
 from torch import nn
 
+from training.models.localising import LocalisingEfficientNetLite0
 from training.models.output import VoiceOutput
 from training.models.registry import Network
 
@@ -48,6 +49,8 @@ def card_text(entry: Network, model: nn.Module, size: int | None = None, margin:
         features=output.embedding.shape[1],
         rows=extent[1],
         columns=extent[-1],
+        # A map that a head draws costs a third of the network: only those pay who want it.
+        drawn="true" if isinstance(model, LocalisingEfficientNetLite0) else "false",
     )
 
 

@@ -101,12 +101,13 @@ def gains(log_odds: Floats, scores: Scores, names: tuple[str, ...], rule: Rule =
     return result
 
 
-def fuse_members(members: Mapping[str, tuple[Scores, Fit]], rule: Rule = "sum") -> FusedFit:
+def fuse_members(members: Mapping[str, tuple[Scores, Fit]], rule: Rule = "sum", keep: bool = False) -> FusedFit:
     """Weigh the members, drop those that add nothing, and fit what the verdict needs.
 
     Args:
         members: scores on the same photos, in the same order, and the calibration of each.
         rule: of :class:`cards.record.Fusion`.
+        keep: drop nobody: the verdict is fitted again for members that were chosen before.
 
     Raises:
         ValueError: members scored different photos, or there is none.
@@ -130,7 +131,7 @@ def fuse_members(members: Mapping[str, tuple[Scores, Fit]], rule: Rule = "sum") 
     for gain in found:
         _LOG.info("without %s: mean AUC %+.4f (%+.4f to %+.4f)", gain.member, -gain.value, -gain.high, -gain.low)
     weakest = min(found, key=lambda gain: gain.value)
-    if weakest.value <= GAIN:
+    if weakest.value <= GAIN and not keep:
         _LOG.info("%s is left out of the verdict", weakest.member)
         return fuse_members({name: value for name, value in members.items() if name != weakest.member}, rule)
     drawn = balanced_draw(first.labels, first.sources, DRAWS, np.random.default_rng(5))
@@ -152,6 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("members", nargs="+", metavar="NAME=RUN")
     parser.add_argument("--rule", choices=("sum", "any"), default="sum", help="see cards.record.Fusion")
+    parser.add_argument("--keep", action="store_true", help="fit again for members that were chosen before")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -168,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
         if calibration is None:
             parser.error(f"{run} has no calibration.json: python -m training.calibrate {run}")
         members[name] = (out_of_fold(run, photos, settings_of(run / "last.pt")[0], None, rebuilt, styles), calibration)
-    result = fuse_members(members, options.rule)
+    result = fuse_members(members, options.rule, options.keep)
     options.out.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _LOG.info("weights %s, bias %.3f", result.weights, result.bias)
     return 0

@@ -98,7 +98,7 @@ def test_wild_maps_stay_finite() -> None:
 
 @pytest.mark.parametrize(
     ("height", "width", "long_side"),
-    [(256, 256, 224), (480, 640, 224), (768, 1024, 320), (3000, 4000, 1250), (9000, 100, 1280)],
+    [(256, 256, 256), (480, 640, 256), (768, 1024, 320), (3000, 4000, 1250), (9000, 100, 1280)],
 )
 def test_the_detectors_picture_follows_the_card(height: int, width: int, long_side: int) -> None:
     picture, factor = detector_picture(np.full((height, width, 3), 200, np.uint8), POLICY)

@@ -32,6 +32,8 @@ from training.train import held_out_photos
 #: Side at which map and mask are compared, in pixels.
 SIDE = 80
 ROUNDS = 1000
+#: All kinds in the shares of training: the faces that the mean training mask was taken over.
+MIXED = "mixed"
 #: uint8 [n, s, s, 3] to maps [n, h, w].
 Maps = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 Floats = npt.NDArray[np.float64]
@@ -75,13 +77,13 @@ def pixel_auc(heatmap: npt.NDArray[np.floating], mask: npt.NDArray[np.float32], 
 def blended_crops(
     cache: PhotoCache, items: npt.NDArray[np.int64], kind: str, size: int, margin: float, seed: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Self-blended crops uint8 [n, size, size, 3] and their masks float32 [n, size, size]."""
+    """Self-blended crops uint8 [n, size, size, 3] and their masks float32 [n, size, size]; a kind or ``MIXED``."""
     rng = np.random.default_rng(seed)
     crops = np.empty((len(items), size, size, 3), np.uint8)
     masks = np.empty((len(items), size, size), np.float32)
     for place, item in enumerate(items):
         photo, points = np.ascontiguousarray(cache.photo(int(item))), cache.landmarks[item]
-        mask = draw_mask(kind, rng)
+        mask = draw_mask(training_kind(rng) if kind == MIXED else kind, rng)
         crops[place] = align_faces(blended_with(photo, points, mask, rng), points[None], size, margin)[0]
         masks[place] = mask_in_crop(mask, size, margin)
     return crops, masks
@@ -128,7 +130,7 @@ def map_quality(
 def measure(
     cache: PhotoCache, infer: Infer, model: str, size: int, margin: float, batch: int, most: int = 300, seed: int = 5
 ) -> list[MapQuality]:
-    """Measure the CAM output of a network of the repository on each kind of mask."""
+    """Measure the CAM output of a network of the repository on each kind of mask, and on all together."""
     items = held_out_reals(cache, most)
     untouched = np.stack(
         [
@@ -139,7 +141,7 @@ def measure(
     limit = float(np.quantile(run_in_batches(infer, model, "IMAGES", untouched, ("LOGIT",), batch)["LOGIT"], 0.9))
     prior = mean_mask(size, margin)
     rows = []
-    for number, kind in enumerate(KINDS):
+    for number, kind in enumerate((*KINDS, MIXED)):
         crops, masks = blended_crops(cache, items, kind, size, margin, seed + number)
         answer = run_in_batches(infer, model, "IMAGES", crops, ("LOGIT", "CAM"), batch)
         rows.append(map_quality(kind, answer["CAM"], masks, prior, answer["LOGIT"][:, 0] > limit))
