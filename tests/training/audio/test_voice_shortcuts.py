@@ -20,11 +20,11 @@ RESULTS = Path(__file__).parents[3] / "benchmarks" / "results" / "voice_shortcut
 
 
 def cache(folder: Path, change: str) -> VoiceCache:
-    """Forty pairs whose fakes are the reals turned over in sign, and changed in one trivial way."""
+    """Forty pairs whose fakes are the reals three samples later, and changed in one trivial way."""
     rows = []
     for number in range(40):
         real = voice(1.0, number)
-        for label, sound in enumerate((real, changed(-real, change))):
+        for label, sound in enumerate((real, changed(np.roll(real, 3), change))):
             path = f"{label}/{number}.flac"
             write_sound(folder / path, sound)
             rows.append(VoiceRow(path, label, "s", "x" * label, f"p{number}", f"0/{number}.flac", "", "", 0, "", label))
@@ -60,9 +60,9 @@ def test_empty_sounds_have_numbers_too() -> None:
     assert np.isfinite(trivial_numbers(np.zeros(100, np.float32))).all()
 
 
-#: Generators whose copies still differ from their reals in loudness or band by more than the limit allows: measured,
-#: and not mended yet (training/EXPERIMENTS.md). All pairs together keep the limit.
-OVER = {"lpc", "own_autoregressive", "own_codec", "own_source_filter", "own_upsampling"}
+#: Generators whose copies still differ from their reals by more than the limit allows, by 0.01 to 0.03, after their
+#: loudness was evened (training/EXPERIMENTS.md). All pairs together keep the limit.
+OVER = {"own_autoregressive", "own_codec", "own_upsampling"}
 
 
 def test_the_committed_pairs_keep_the_limit_but_for_the_known_generators() -> None:
