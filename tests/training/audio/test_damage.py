@@ -40,7 +40,8 @@ def test_drawing_is_deterministic_and_covers_everything() -> None:
     assert {damage.noise for damage in drawn} == {"", *NOISES}
     assert {name for damage in drawn for name, _, _ in damage.codecs} == set(CODECS)
     plain = Damage()
-    for field in dataclasses.fields(Damage):
+    # The gate is a draw of its own (training.audio.features.damage_in).
+    for field in (each for each in dataclasses.fields(Damage) if each.name != "gate_db"):
         assert any(getattr(damage, field.name) != getattr(plain, field.name) for damage in drawn), field.name
     assert all(draw_damage(np.random.default_rng(seed), keep_time=True).speed == 1 for seed in range(100))
 
