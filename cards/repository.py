@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,6 +59,22 @@ class ModelRepository:
     def names(self) -> list[str]:
         """Every model that has a card, in alphabetical order."""
         return sorted(path.parent.name for path in self.root.glob("*/card.yaml"))
+
+    def needed_by(self, names: Iterable[str]) -> list[str]:
+        """These models and all that they lead to, by the steps of ensembles and the calls of stages; alphabetical.
+
+        Raises:
+            InstallationError: a card is missing.
+        """
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                card = self.card(name)
+                waiting += [*card.calls, *(step.model for step in card.steps)]
+        return sorted(found)
 
     def card(self, name: str) -> ModelCard:
         """The card of a model.

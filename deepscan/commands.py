@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,6 +26,7 @@ from deepscan_client import (
     DeepScanError,
     ErrorCode,
     InstallationError,
+    Medium,
     RequestError,
 )
 
@@ -35,10 +36,11 @@ def _report(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _open_service(triton: str | None) -> Iterator[str]:
+def _open_service(triton: str | None, media: Iterable[Medium | None]) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         try:
-            url = stack.enter_context(service.service(triton, _report))
+            # What is no medium is asked as a photo, whose way says what is wrong with it.
+            url = stack.enter_context(service.service(triton, _report, {each or Medium.IMAGE for each in media}))
         except ValueError as error:
             raise RequestError(str(error), remedy="give --triton host:port") from error
         yield url
@@ -76,7 +78,8 @@ class ScanTask:
 
     def run(self, triton: str | None) -> Exit:
         """Scan, show, and say how it went."""
-        with _lines_to(self.jsonl) as lines, _open_service(triton) as url:
+        media = {found.medium for found in Walk(self.paths)}
+        with _lines_to(self.jsonl) as lines, _open_service(triton, media) as url:
             walk, results = asyncio.run(self._judge(url, lines))
         self._show(results)
         failed = sum(result.verdict is None for result in results)
@@ -143,7 +146,7 @@ class EvaluateTask:
                     settings = Settings(self.in_flight)
                     return await judge_items(client, items, settings, lambda r: progress.advance(r.found.path))
 
-        with _open_service(triton) as url:
+        with _open_service(triton, {item.found.medium for item in items}) as url:
             results = asyncio.run(judge(url))
         report = make_report(items, results, Path(self.manifest or self.path).resolve().name)
         out().print(report_table(report))

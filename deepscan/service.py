@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from deepscan_client import DeepScanClient, UnavailableError
+from deepscan_client import DeepScanClient, Medium, UnavailableError
 
 ENVIRONMENT_VARIABLE = "DEEPSCAN_TRITON"
 LOOPBACK = "127.0.0.1:8001"
 
 
 @contextmanager
-def service(triton: str | None = None, report: Callable[[str], None] = lambda line: None) -> Iterator[str]:
+def service(
+    triton: str | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    media: Collection[Medium] | None = None,
+) -> Iterator[str]:
     """The URL of a server that is ready, for the length of a ``with`` block.
 
     Args:
         triton: what was named on the command line; else ``DEEPSCAN_TRITON``.
         report: gets a line for a person while a server starts.
+        media: what will be asked: a server of our own loads no more than that.
 
     Raises:
         UnavailableError: the named server is not ready.
@@ -42,5 +47,5 @@ def service(triton: str | None = None, report: Callable[[str], None] = lambda li
         return
     from serving.supervisor import running_server
 
-    with running_server(report=report, watch=False) as server:
+    with running_server(report=report, watch=False, media=media) as server:
         yield server.grpc_url

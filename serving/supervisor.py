@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,7 +27,7 @@ import psutil
 
 from cards import ModelRepository, Profile
 from deepscan_client import DeepScanError
-from deepscan_client.codes import ErrorCode
+from deepscan_client.codes import ErrorCode, Medium
 from deepscan_client.errors import InstallationError, UnavailableError
 from serving import backends, canary, runs
 from serving.ports import LOOPBACK, Ports, any_free, check
@@ -43,6 +43,13 @@ _SPOOL = "DEEPSCAN_SPOOL"
 """Names the folder where the models keep videos while these are uploaded and judged (pipelines/video/upload.py); by
 default one that ends with the server."""
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
+
+PUBLIC: dict[Medium, tuple[str, ...]] = {
+    Medium.IMAGE: ("deepfake_image",),
+    Medium.AUDIO: ("deepfake_audio", "deepfake_audio_stream"),
+    Medium.VIDEO: ("deepfake_video", "video_upload"),
+}
+"""The models that a client asks about each medium."""
 
 Report = Callable[[str], None]
 
@@ -65,6 +72,7 @@ class Server:
         profile: which configuration of each model is loaded.
         report: gets progress lines for a person.
         watch: let a thread send canaries and repair killed stubs.
+        media: load only what these need, for a server that answers one command; every model where left out.
     """
 
     def __init__(
@@ -75,13 +83,18 @@ class Server:
         profile: Profile = "cpu",
         report: Report | None = None,
         watch: bool = True,
+        media: Collection[Medium] | None = None,
     ) -> None:
         self.repository = ModelRepository(models)
+        self._names = self.repository.names()
+        if media is not None:
+            public = {name for medium in media for name in PUBLIC[medium]} & set(self._names)
+            self._names = self.repository.needed_by(public)
         self.ports = ports or any_free()
         self.profile = profile
         self._report: Report = report or _LOG.info
         self._watch = watch
-        self._media = tuple(canary.canaries(self.repository.names()))
+        self._media = tuple(canary.canaries(self._names))
         self._name = runs.region_prefix(secrets.token_hex(3))
         self._pipe: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -120,7 +133,7 @@ class Server:
         """
         check(self.ports)
         self._report("checking the models' hashes")
-        for name in self.repository.names():
+        for name in self._names:
             if self.repository.card(name).kind == "network":
                 self.repository.verify(name)
         end = time.monotonic() + seconds
@@ -222,7 +235,7 @@ class Server:
             f"--grpc-port={self.ports.grpc}",
             f"--metrics-port={self.ports.metrics}",
             "--model-control-mode=explicit",
-            "--load-model=*",
+            *[f"--load-model={name}" for name in self._names],
             "--exit-on-error=true",
             # The generated configurations are complete; asking every model for its own would start each stub twice.
             "--disable-auto-complete-config",
@@ -232,13 +245,12 @@ class Server:
         ]
 
     def _wait_until_ready(self, end: float) -> None:
-        names = self.repository.names()
         said = -1
         while time.monotonic() < end:
             self._raise_if_ended()
             loaded = len(set(_LOADED.findall(self.log_path.read_text(errors="replace"))))
             if loaded != said:
-                self._report(f"starting Triton: {loaded} of {len(names)} models loaded")
+                self._report(f"starting Triton: {loaded} of {len(self._names)} models loaded")
                 said = loaded
             try:
                 with urllib.request.urlopen(f"{self.http_url}/v2/health/ready", timeout=1):
@@ -283,12 +295,13 @@ def running_server(
     profile: Profile = "cpu",
     report: Report | None = None,
     watch: bool = True,
+    media: Collection[Medium] | None = None,
 ) -> Iterator[Server]:
     """A server for the length of a ``with`` block; see :class:`Server` for the arguments.
 
     When this process dies, in whatever way, the server ends with it.
     """
-    server = Server(models, ports=ports, profile=profile, report=report, watch=watch)
+    server = Server(models, ports=ports, profile=profile, report=report, watch=watch, media=media)
     try:
         server.start()
         yield server

@@ -23,7 +23,7 @@ from deepscan.commands import run_room
 from deepscan.inputs import medium_of
 from deepscan.safe import plain, words
 from deepscan.schema import scan_line_schema, schema_file, schema_text
-from deepscan_client import Health, InstallationError, UnavailableError, make_verdict
+from deepscan_client import Health, InstallationError, Medium, UnavailableError, make_verdict
 
 HEAVY = ("numpy", "cv2", "matplotlib", "tritonclient", "grpc", "pydantic", "torch", "onnxruntime", "fastapi", "PIL")
 
@@ -136,7 +136,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     @contextlib.contextmanager
     def running_server(**options: Any) -> Iterator[Any]:
-        started.append("started")
+        started.append("started" if options["media"] is None else f"started for {sorted(map(str, options['media']))}")
         yield types.SimpleNamespace(grpc_url="own:1")
         started.append("stopped")
 
@@ -173,6 +173,12 @@ def test_without_any_server_one_is_started_and_stopped(servers: list[str]) -> No
     with service.service() as url:
         assert (url, servers) == ("own:1", ["started"])
     assert servers == ["started", "stopped"]
+
+
+def test_a_server_of_our_own_loads_what_is_asked_about(servers: list[str]) -> None:
+    with service.service(media={Medium.VIDEO, Medium.IMAGE}):
+        pass
+    assert servers == ["started for ['image', 'video']", "stopped"]
     assert _Client.asked == [service.LOOPBACK]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from deepscan_client import DeepScanClient, ErrorCode, InstallationError, UnavailableError
+from deepscan_client import DeepScanClient, ErrorCode, InstallationError, Medium, UnavailableError
 from serving.canary import stub_processes
 from serving.ports import Ports, any_free
 from serving.supervisor import Server, running_server
@@ -253,3 +253,11 @@ def test_the_launcher_passes_the_status_on_and_ends_with_its_pipe() -> None:
     os.close(write)
     assert process.wait(10) != 0
     assert wait_until(lambda: not alive(processes), 5)
+
+
+def test_a_server_for_photos_loads_what_photos_need() -> None:
+    with running_server(watch=False, media={Medium.IMAGE}) as server, DeepScanClient(server.grpc_url) as client:
+        assert client.detect_image(PHOTO).faces
+        loaded = set(stub_processes(server.pid).values())
+    assert "frame_cnn" in loaded
+    assert not any(name.startswith(("voice", "audio", "deepfake_video")) for name in loaded)
