@@ -55,7 +55,7 @@ def measure(entry: Network, rounds: int = 15) -> dict[str, object]:
         "size": entry.size,
         "frames": entry.frames,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "million_macs": round(macs(model, entry) / 1e6, 1),
+        "million_macs": round(macs(model, entry) / 1e6, 3),
         "forward_cpu_ms": round(forward_ms(model, entry, rounds), 2),
     }
 
