@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cards.limits import MAX_AUDIO_BYTES, MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES, MAX_VIDEO_BYTES
-from deepscan_client import DeepScanError, ErrorCode, MediaError, Medium, UnavailableError, Verdict
-from ml_backend.inference.answers import error_body, error_response, json_response
+from deepscan_client import DeepScanError, Medium, RequestError, UnavailableError, Verdict
+from ml_backend.inference.answers import error_body, json_response
 from ml_backend.inference.catalogue import catalogue
 from ml_backend.inference.events import EVENT_STREAM, VerdictEvents, while_present
 from ml_backend.inference.middleware import trace_headers
 from ml_backend.inference.schemas import BatchAnswer, error_responses, event_stream, form_schema
 from ml_backend.inference.stats import memory
+from ml_backend.inference.together import judge_together
 from ml_backend.inference.uploads import (
     BatchForm,
     Form,
@@ -210,17 +211,26 @@ async def _medium_of(file: UploadFile) -> Medium:
     return medium_of_bytes(head, file.filename or "") or Medium.IMAGE
 
 
-@router.post("/predict/multimodal", summary="Not in this release", responses=error_responses(501))
-async def not_yet(request: Request) -> Response:
-    """A clear answer for the media that a later release will take."""
-    medium = request.url.path.rsplit("/", 1)[-1]
-    error = MediaError(
-        f"this release of DeepScan judges photos, recordings and videos, not {medium}",
-        code=ErrorCode.UNSUPPORTED,
-        remedy="send a video to /api/predict/video, and for its sound track to /api/predict/audio",
-    )
-    _gateway(request).stats.error(error)
-    return error_response(error, request.state.request_id, 501)
+@router.post(
+    "/predict/multimodal",
+    summary="Detect a deepfake in a video and its sound together",
+    response_model=Verdict,
+    responses=error_responses(400, 401, 413, 422, 429, 500, 503, 504),
+    openapi_extra=form_schema("file", many=False, fields=VideoForm, beside="audio"),
+)
+async def predict_multimodal(request: Request) -> Response:
+    """One verdict on the video in the field ``file`` and on its sound: the recording in the field ``audio``, or the
+    video's own sound track. The part farthest above its own threshold decides."""
+    gateway = _gateway(request)
+    gateway.health.refuse_when_closing()
+    most = MAX_VIDEO_BYTES + MAX_AUDIO_BYTES
+    async with gateway.door.form(request, "file", 2, most, VideoForm, beside="audio") as form:
+        if len(form.files) > 1:
+            raise RequestError("two files came as 'file'", remedy="send the video as file and the recording as audio")
+        check_size(form.files[0], MAX_VIDEO_BYTES)
+        judging = judge_together(gateway, form.files[0], form.beside, _asked(request, form))
+        verdict = await while_present(request.receive, judging)
+    return json_response(verdict.to_dict())
 
 
 def _asked(request: Request, form: Form, suffix: str = "") -> Asked:

@@ -68,11 +68,14 @@ _OPTIONS: dict[str, Any] = {
 _FILE = {"type": "string", "format": "binary"}
 
 
-def form_schema(field: str, many: bool, fields: type[MediaForm] = PhotoForm) -> dict[str, Any]:
-    """``openapi_extra`` of an end point that takes a form."""
+def form_schema(
+    field: str, many: bool, fields: type[MediaForm] = PhotoForm, beside: str | None = None
+) -> dict[str, Any]:
+    """``openapi_extra`` of an end point that takes a form; ``beside`` names a second file that may be sent."""
     options = {name: _OPTIONS[name] for name in _OPTIONS if name in fields.model_fields}
     file = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAX_BATCH_FILES} if many else _FILE
-    schema = {"type": "object", "required": [field], "properties": {field: file, **options}}
+    second = {} if beside is None else {beside: _FILE}
+    schema = {"type": "object", "required": [field], "properties": {field: file, **second, **options}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 

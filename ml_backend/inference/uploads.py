@@ -80,6 +80,8 @@ class Form:
 
     files: tuple[UploadFile, ...]
     options: MediaForm
+    beside: UploadFile | None = None
+    """The file of the second field, where a form has one and it was sent."""
 
 
 class UploadDoor:
@@ -97,7 +99,13 @@ class UploadDoor:
 
     @asynccontextmanager
     async def form(
-        self, request: Request, field: str, most_files: int, most_bytes: int, fields: type[MediaForm] = PhotoForm
+        self,
+        request: Request,
+        field: str,
+        most_files: int,
+        most_bytes: int,
+        fields: type[MediaForm] = PhotoForm,
+        beside: str | None = None,
     ) -> AsyncIterator[Form]:
         """Receive a form; its files are gone after the block.
 
@@ -107,6 +115,7 @@ class UploadDoor:
             most_files: files that are allowed.
             most_bytes: bytes of all files together.
             fields: its plain fields.
+            beside: the name under which one more file may come.
 
         Raises:
             RequestError: not a multipart form, malformed, a wrong field, no file.
@@ -122,7 +131,7 @@ class UploadDoor:
         try:
             async with asyncio.timeout(self._seconds):
                 items = await _parse(request, most_files, most_bytes)
-            yield _form(items, field, fields)
+            yield _form(items, field, fields, beside)
         except TimeoutError as error:
             raise RequestError("the body did not arrive in time", remedy="send it again over a faster link") from error
         finally:
@@ -184,14 +193,21 @@ def _too_large(most_bytes: int) -> LimitError:
     )
 
 
-def _form(items: Sequence[tuple[str, str | UploadFile]], field: str, fields: type[MediaForm]) -> Form:
+def _form(
+    items: Sequence[tuple[str, str | UploadFile]], field: str, fields: type[MediaForm], beside: str | None
+) -> Form:
     files: list[UploadFile] = []
+    second: UploadFile | None = None
     plain: dict[str, str] = {}
     for name, value in items:
         if isinstance(value, UploadFile):
-            if name != field:
-                raise RequestError(f"a file came as {name[:60]!r}, expected is {field!r}", remedy=_SHOW)
-            files.append(value)
+            if name == field:
+                files.append(value)
+            elif name == beside and second is None:
+                second = value
+            else:
+                expected = f"{field!r}" if beside is None else f"{field!r}, and {beside!r} once"
+                raise RequestError(f"a file came as {name[:60]!r}, expected is {expected}", remedy=_SHOW)
         elif name in plain:
             raise RequestError(f"{name[:60]!r} came twice", remedy="send each option once")
         else:
@@ -201,7 +217,7 @@ def _form(items: Sequence[tuple[str, str | UploadFile]], field: str, fields: typ
     if not files:
         raise RequestError(f"there is no file in the field {field!r}", remedy=f"with curl: -F '{field}=@photo.jpg'")
     try:
-        return Form(tuple(files), fields.model_validate(plain))
+        return Form(tuple(files), fields.model_validate(plain), second)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])[:60] or "form"

@@ -67,7 +67,7 @@ async def test_a_draining_gateway_says_503_finishes_its_work_and_takes_no_more(s
         ("DELETE", "/api/stats", 405, "bad_request"),
         ("POST", "/api/predict/video", 400, "bad_request"),
         ("GET", "/api/predict/audio", 405, "bad_request"),
-        ("POST", "/api/predict/multimodal", 501, "unsupported_format"),
+        ("POST", "/api/predict/multimodal", 400, "bad_request"),
         ("GET", "/static-offline-docs/../../etc/passwd", 404, "not_found"),
     ],
 )
