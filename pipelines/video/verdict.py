@@ -33,8 +33,11 @@ from pipelines.video.timeline import stretches_of
 MODEL = "deepfake_video"
 FEWEST = 4
 """Frames that a face must be seen in, unless fewer were asked for."""
-STILL_SHARE = 0.2
-"""A face that moves less than this share of the liveliest one is a picture in the picture."""
+STILL_SHARE = 0.25
+"""A face that moves less than this share of the liveliest one, and does not leave its place, is a picture in the
+picture. (Its landmarks still jitter, which looks like a little motion.)"""
+STILL_WANDER = 0.03
+"""How far such a face may lie from its place, in its own size, in the median."""
 STILL_MOTION = 0.3
 """Grey levels between neighbours under which a face stands still. A repeated frame shows 0.02, for a codec's noise."""
 _PROBLEMS = (Reason.FEW_FRAMES, Reason.FACE_TOO_SMALL, Reason.LOW_QUALITY)
@@ -158,7 +161,7 @@ class VideoJudge:
     def _problem(self, track: TrackEvidence, liveliest: float, fewest: int) -> Reason | None:
         if len(track) < fewest:
             return Reason.FEW_FRAMES
-        if track.motion < STILL_SHARE * liveliest:
+        if track.motion < STILL_SHARE * liveliest and _wander(track) < STILL_WANDER:
             return Reason.STILL_FACE
         if track.face_px < self._quality.min_face_px:
             return Reason.FACE_TOO_SMALL
@@ -185,6 +188,12 @@ def track_logits(track: TrackEvidence) -> dict[str, float]:
     """Raw logit of each network for a track: pooled over its frames, or the mean over the stretches it was shown."""
     found = {name: pooled(values, track.quality) for name, values in track.logits.items()}
     return {**found, **{name: float(values.mean()) for name, values in track.clips.items() if len(values)}}
+
+
+def _wander(track: TrackEvidence) -> float:
+    """Median distance of a track's boxes from their place, in sizes of the face."""
+    centres = (track.boxes[:, :2] + track.boxes[:, 2:]) / 2
+    return float(np.median(np.linalg.norm(centres - np.median(centres, axis=0), axis=1)) / max(track.face_px, 1.0))
 
 
 def _fused(logits: Mapping[str, float], calibrations: Mapping[str, Calibration | None], fusion: Fusion | None) -> float:

@@ -131,25 +131,25 @@ def test_at_most_the_cards_number_of_faces_is_kept() -> None:
 
 
 def test_among_small_faces_a_closer_look_finds_smaller_ones() -> None:
-    first, closer = empty_maps(1, 224, 224), empty_maps(1, 448, 448)
+    first, closer = empty_maps(1, 256, 256), empty_maps(1, 512, 512)
     put_face(first, 0, (100, 100, 116, 116))
     put_face(closer, 0, (200, 200, 232, 232))
     put_face(closer, 0, (300, 100, 320, 120))
     detector = Detector(first, closer)
-    faces = find_faces(np.zeros((560, 560, 3), np.uint8), detector, POLICY)
-    assert [shown.shape for shown in detector.seen] == [(1, 224, 224, 3), (1, 448, 448, 3)]
+    faces = find_faces(np.zeros((640, 640, 3), np.uint8), detector, POLICY)
+    assert [shown.shape for shown in detector.seen] == [(1, 256, 256, 3), (1, 512, 512, 3)]
     np.testing.assert_allclose(faces.boxes, [[250, 250, 290, 290], [375, 125, 400, 150]], atol=0.01)
 
 
 def test_a_closer_look_that_finds_less_is_not_believed() -> None:
-    first = empty_maps(1, 224, 224)
+    first = empty_maps(1, 256, 256)
     put_face(first, 0, (100, 100, 116, 116))
-    faces = find_faces(np.zeros((560, 560, 3), np.uint8), Detector(first, empty_maps(1, 448, 448)), POLICY)
+    faces = find_faces(np.zeros((640, 640, 3), np.uint8), Detector(first, empty_maps(1, 512, 512)), POLICY)
     np.testing.assert_allclose(faces.boxes, [[250, 250, 290, 290]], atol=0.01)
 
 
 def test_a_large_face_needs_no_closer_look() -> None:
-    first = empty_maps(1, 224, 224)
+    first = empty_maps(1, 256, 256)
     put_face(first, 0, (60, 60, 160, 160))
     detector = Detector(first)
     assert len(find_faces(np.zeros((640, 640, 3), np.uint8), detector, POLICY)) == 1
