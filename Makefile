@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 BOOT := $(firstword $(foreach name,$(PYTHON) python3 python3.11 python3.12 python,$(shell command -v $(name) 2>/dev/null)))
-FILES ?= $(wildcard samples/*.jpg samples/*.png samples/*.webp samples/audio/*.wav samples/audio/*.mp3 samples/audio/*.ogg samples/video/*.mp4)
+FILES ?= $(wildcard samples/*.jpg samples/*.png samples/*.webp samples/audio/*.wav samples/audio/*.mp3 samples/audio/*.ogg)
 export PYTHON
 
 define need_python
