@@ -158,36 +158,54 @@ def moved_faces(faces: Faces, matrix: npt.NDArray[np.float64]) -> Faces:
     return Faces(boxes, faces.scores, points)
 
 
-def _rescue(pixels: Pixels, detect: Detect, policy: FaceDetection) -> Faces:
-    """Second look at a photo in which nothing was found: with a border around it, and turned by quarters.
+def bordered(pixels: Pixels, policy: FaceDetection) -> tuple[Pixels, npt.NDArray[np.float64]]:
+    """A photo shrunk into the middle of a black square, because the detector misses faces that fill the picture.
 
-    The photo is shrunk into the middle of a square picture, because the detector misses faces that fill the photo;
-    the four turns find photos whose orientation is not recorded. All four go to the detector as one batch.
+    Returns:
+        UINT8 [rescue_side, rescue_side, 3], and the matrix [2, 3] from its pixels back to those of the photo.
     """
     height, width = pixels.shape[:2]
     side = policy.rescue_side
     factor = side * policy.rescue_fill / max(height, width)
     small = shrunk(pixels, (max(1, round(width * factor)), max(1, round(height * factor))))
     top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
-    upright = cv2.copyMakeBorder(
-        small, top, side - small.shape[0] - top, left, side - small.shape[1] - left, cv2.BORDER_CONSTANT
-    )
-    turned = np.stack([np.rot90(upright, turns) for turns in range(4)]).astype(np.uint8)
-    outputs = detect(turned)
+    below, right = side - small.shape[0] - top, side - small.shape[1] - left
+    square = cv2.copyMakeBorder(small, top, below, left, right, cv2.BORDER_CONSTANT)
+    back = np.array([[1 / factor, 0, -left / factor], [0, 1 / factor, -top / factor]])
+    return np.asarray(square, dtype=np.uint8), back
+
+
+def turned_back(turns: int, width: int, height: int) -> npt.NDArray[np.float64]:
+    """The matrix [2, 3] from a picture of this size, which ``np.rot90`` turned, back to the upright one."""
+    matrices = [
+        [[1, 0, 0], [0, 1, 0]],
+        [[0, -1, height], [1, 0, 0]],
+        [[-1, 0, width], [0, -1, height]],
+        [[0, 1, 0], [-1, 0, width]],
+    ]
+    return np.array(matrices[turns], dtype=np.float64)
+
+
+def inside_faces(faces: Faces, pixels: Pixels) -> Faces:
+    """Boxes cut at the border of their photo, those that are left without a pixel dropped, the largest faces first."""
+    height, width = pixels.shape[:2]
+    boxes = np.clip(faces.boxes, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
+    faces = Faces(boxes, faces.scores, faces.landmarks)
+    faces = faces[np.all(faces.boxes[:, 2:] - faces.boxes[:, :2] >= 1.0, axis=1)]
+    return faces[np.argsort(-faces.sizes, kind="stable")]
+
+
+def _rescue(pixels: Pixels, detect: Detect, policy: FaceDetection) -> Faces:
+    """Second look at a photo in which nothing was found: with a border around it, and turned by quarters.
+
+    The four turns find photos whose orientation is not recorded. All four go to the detector as one batch.
+    """
+    upright, to_photo = bordered(pixels, policy)
+    outputs = detect(np.stack([np.rot90(upright, turns) for turns in range(4)]))
     found = [faces_of(outputs, turns, policy.rescue_threshold, policy) for turns in range(4)]
     best = int(np.argmax([faces.scores.max(initial=0.0) for faces in found]))
-    # From the turned square back to the upright one, then to the photo. rot90 turns counter-clockwise.
-    turn_back = np.array(
-        [
-            [[1, 0, 0], [0, 1, 0]],
-            [[0, -1, side], [1, 0, 0]],
-            [[-1, 0, side], [0, -1, side]],
-            [[0, 1, 0], [-1, 0, side]],
-        ],
-        dtype=np.float64,
-    )[best]
-    to_photo = np.array([[1 / factor, 0, -left / factor], [0, 1 / factor, -top / factor]])
-    return moved_faces(moved_faces(found[best], turn_back), to_photo)
+    to_upright = turned_back(best, policy.rescue_side, policy.rescue_side)
+    return moved_faces(moved_faces(found[best], to_upright), to_photo)
 
 
 def _look(pixels: Pixels, detect: Detect, policy: FaceDetection, zoom: float) -> Faces:
@@ -216,9 +234,4 @@ def find_faces(pixels: Pixels, detect: Detect, policy: FaceDetection | None = No
     elif faces.sizes.min() < policy.closer_below * max(height, width):
         closer = _look(pixels, detect, policy, policy.closer_zoom)
         faces = closer if len(closer) >= len(faces) else faces
-    inside = np.clip(faces.boxes, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
-    faces = Faces(inside, faces.scores, faces.landmarks)
-    spans = faces.boxes[:, 2:] - faces.boxes[:, :2]
-    faces = faces[np.all(spans >= 1.0, axis=1)]
-    order = np.argsort(-faces.sizes, kind="stable")[: policy.max_faces]
-    return faces[order]
+    return inside_faces(faces, pixels)[: policy.max_faces]

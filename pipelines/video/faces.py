@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cards.card import FaceDetection
-from pipelines.image.faces import Detect, Faces, detector_picture, faces_of, moved_faces, shrunk
+from pipelines.image.faces import (
+    Detect,
+    Faces,
+    bordered,
+    detector_picture,
+    faces_of,
+    inside_faces,
+    moved_faces,
+    turned_back,
+)
 
 Pixels = NDArray[np.uint8]
 
@@ -53,7 +61,8 @@ def find_faces_of_frames(frames: Sequence[Pixels], detect: Detect, policy: FaceD
                 rescued = _bordered(frames, [turn] * len(frames), detect, policy)
         for place, faces in zip(empty, rescued):
             found[place] = faces
-    return [_inside(faces, frame, most) for faces, frame in zip(found, frames)]
+    # One more than is kept, so that a cut is noticed.
+    return [inside_faces(faces, frame)[: most + 1] for faces, frame in zip(found, frames)]
 
 
 def _look(frames: Sequence[Pixels], detect: Detect, policy: FaceDetection, zoom: float) -> list[Faces]:
@@ -81,40 +90,14 @@ def _detected(pictures: Sequence[Pixels], detect: Detect, policy: FaceDetection,
 
 def _bordered(frames: Sequence[Pixels], turns: Sequence[int], detect: Detect, policy: FaceDetection) -> list[Faces]:
     """A look at each frame in the middle of a square, turned counter-clockwise by quarters first."""
-    side = policy.rescue_side
     pictures, maps = [], []
     for frame, turn in zip(frames, turns):
-        turned = np.rot90(frame, turn)
-        height, width = turned.shape[:2]
-        factor = side * policy.rescue_fill / max(height, width)
-        little = shrunk(np.ascontiguousarray(turned), (max(1, round(width * factor)), max(1, round(height * factor))))
-        top, left = (side - little.shape[0]) // 2, (side - little.shape[1]) // 2
-        below, right = side - little.shape[0] - top, side - little.shape[1] - left
-        pictures.append(
-            np.asarray(cv2.copyMakeBorder(little, top, below, left, right, cv2.BORDER_CONSTANT), dtype=np.uint8)
-        )
-        to_turned = np.array([[1 / factor, 0, -left / factor], [0, 1 / factor, -top / factor]])
-        # From the turned frame (width x height) back to the upright one.
-        back = {
-            0: [[1, 0, 0], [0, 1, 0]],
-            1: [[0, -1, height], [1, 0, 0]],
-            2: [[-1, 0, width], [0, -1, height]],
-            3: [[0, 1, 0], [-1, 0, width]],
-        }[turn]
-        maps.append((to_turned, np.array(back, dtype=np.float64)))
+        turned = np.ascontiguousarray(np.rot90(frame, turn))
+        picture, to_turned = bordered(turned, policy)
+        pictures.append(picture)
+        maps.append((to_turned, turned_back(turn, turned.shape[1], turned.shape[0])))
     found = _detected(pictures, detect, policy, policy.rescue_threshold)
     return [
         moved_faces(moved_faces(faces, first), second) if len(faces) else faces
         for faces, (first, second) in zip(found, maps)
     ]
-
-
-def _inside(faces: Faces, frame: Pixels, most: int) -> Faces:
-    """Boxes cut at the frame's border, the largest faces first, one more than ``most`` so that a cut is noticed."""
-    if not len(faces):
-        return faces
-    height, width = frame.shape[:2]
-    boxes = np.clip(faces.boxes, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
-    faces = Faces(boxes, faces.scores, faces.landmarks)
-    faces = faces[np.all(faces.boxes[:, 2:] - faces.boxes[:, :2] >= 1.0, axis=1)]
-    return faces[np.argsort(-faces.sizes, kind="stable")[: most + 1]]
