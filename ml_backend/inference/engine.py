@@ -133,6 +133,16 @@ class DeepfakeInferenceEngine:
         same: Mapping[str, Any] = {each.name: getattr(verdict, each.name) for each in fields(Verdict)}
         return EngineVerdict(**same, model_dir=str(self.model_dir), notes=self.notes)
 
+    def _watching(self) -> tuple[VideoAnalyzer, VideoJudge]:
+        """Those that judge videos; raises InstallationError where the folder holds no models for them."""
+        if self._video is None:
+            raise InstallationError(
+                f"{self.model_dir} holds no models for videos",
+                code=ErrorCode.MODEL_MISSING,
+                remedy=f"name a repository with {VIDEO}, or leave model_dir at {DEFAULT_MODEL_DIR!r}",
+            )
+        return self._video
+
     def predict_video(
         self,
         video: File,
@@ -166,14 +176,9 @@ class DeepfakeInferenceEngine:
         options = _options(
             confidence_threshold=confidence_threshold, num_frames=num_frames, fps=fps, analyzers=analyzers
         )
-        if self._video is None:
-            raise InstallationError(
-                f"{self.model_dir} holds no models for videos",
-                code=ErrorCode.MODEL_MISSING,
-                remedy=f"name a repository with {VIDEO}, or leave model_dir at {DEFAULT_MODEL_DIR!r}",
-            )
+        watching = self._watching()
         with _as_file(video) as path:
-            return self._told(analyze_video(path, *self._video, options, on_progress, stopped))
+            return self._told(analyze_video(path, *watching, options, on_progress, stopped))
 
     def predict_multimodal(
         self,
@@ -204,16 +209,11 @@ class DeepfakeInferenceEngine:
         """
         asked = {"confidence_threshold": confidence_threshold, "num_frames": num_frames, "fps": fps}
         options = _options(**asked, analyzers=analyzers)
-        if self._video is None:
-            raise InstallationError(
-                f"{self.model_dir} holds no models for videos",
-                code=ErrorCode.MODEL_MISSING,
-                remedy=f"name a repository with {VIDEO}, or leave model_dir at {DEFAULT_MODEL_DIR!r}",
-            )
+        watching = self._watching()
         if audio is not None and not isinstance(audio, tuple):
             _check_size(audio, MAX_AUDIO_BYTES)
         recording = None if audio is None else read_recording(audio)
-        watchers = Watchers(self._video, self._voice)
+        watchers = Watchers(watching, self._voice)
         with _as_file(video) as path:
             return self._told(analyze_multimodal(path, watchers, recording, options, on_progress, stopped))
 
