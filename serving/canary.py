@@ -29,13 +29,19 @@ _LOG = logging.getLogger("deepscan.serving")
 _UNLOAD_SECONDS = 5.0
 PHOTO = Path(__file__).with_name("canary.jpg")
 RECORDING = Path(__file__).with_name("canary.flac")
-_FILES = {Medium.IMAGE: ("deepfake_image", PHOTO), Medium.AUDIO: ("deepfake_audio", RECORDING)}
+PUBLIC: dict[Medium, tuple[str, ...]] = {
+    Medium.IMAGE: ("deepfake_image",),
+    Medium.AUDIO: ("deepfake_audio", "deepfake_audio_stream"),
+    Medium.VIDEO: ("deepfake_video", "video_upload"),
+}
+"""The models that a client asks about each medium; a canary goes to the first."""
+_FILES = {Medium.IMAGE: PHOTO, Medium.AUDIO: RECORDING}
 
 
 def canaries(models: Iterable[str]) -> dict[Medium, bytes]:
     """The canary of each medium whose public model is among these."""
     names = set(models)
-    return {medium: path.read_bytes() for medium, (model, path) in _FILES.items() if model in names}
+    return {medium: path.read_bytes() for medium, path in _FILES.items() if PUBLIC[medium][0] in names}
 
 
 def sing(grpc_url: str, seconds: float, media: Iterable[Medium] = (Medium.IMAGE,)) -> None:

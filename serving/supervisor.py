@@ -44,13 +44,6 @@ _SPOOL = "DEEPSCAN_SPOOL"
 default one that ends with the server."""
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
 
-PUBLIC: dict[Medium, tuple[str, ...]] = {
-    Medium.IMAGE: ("deepfake_image",),
-    Medium.AUDIO: ("deepfake_audio", "deepfake_audio_stream"),
-    Medium.VIDEO: ("deepfake_video", "video_upload"),
-}
-"""The models that a client asks about each medium."""
-
 Report = Callable[[str], None]
 
 
@@ -88,7 +81,7 @@ class Server:
         self.repository = ModelRepository(models)
         self._names = self.repository.names()
         if media is not None:
-            public = {name for medium in media for name in PUBLIC[medium]} & set(self._names)
+            public = {name for medium in media for name in canary.PUBLIC[medium]} & set(self._names)
             self._names = self.repository.needed_by(public)
         self.ports = ports or any_free()
         self.profile = profile
