@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,7 +16,7 @@ from deepscan import service
 from deepscan.cli import Exit
 from deepscan.drawings import Drawings
 from deepscan.evaluate import judge_items, make_report, report_table, summary_lines, write_plot
-from deepscan.inputs import Walk
+from deepscan.inputs import Found, Walk
 from deepscan.labelled import EVALUATED, read_items
 from deepscan.safe import words
 from deepscan.scan import Result, Settings, scan
@@ -78,9 +78,10 @@ class ScanTask:
 
     def run(self, triton: str | None) -> Exit:
         """Scan, show, and say how it went."""
-        media = {found.medium for found in Walk(self.paths)}
-        with _lines_to(self.jsonl) as lines, _open_service(triton, media) as url:
-            walk, results = asyncio.run(self._judge(url, lines))
+        walk = Walk(self.paths)
+        files = list(walk)  # once: each is opened to tell what it holds, and a server of our own loads by that
+        with _lines_to(self.jsonl) as lines, _open_service(triton, {found.medium for found in files}) as url:
+            results = asyncio.run(self._judge(url, files, lines))
         self._show(results)
         failed = sum(result.verdict is None for result in results)
         skipped = f", {walk.skipped} other files in the folders skipped" if walk.skipped else ""
@@ -88,8 +89,7 @@ class ScanTask:
         err().print(f"{len(results) - failed} judged{failures}{skipped}")
         return Exit.SOME_FAILED if failed else Exit.DONE
 
-    async def _judge(self, url: str, lines: IO[str] | None) -> tuple[Walk, list[Result]]:
-        walk = Walk(self.paths)
+    async def _judge(self, url: str, files: Sequence[Found], lines: IO[str] | None) -> list[Result]:
         results: list[Result] = []
         # Over HTTP a server cannot tell its progress.
         grpc = not url.startswith(("http://", "https://"))
@@ -102,14 +102,14 @@ class ScanTask:
                     on_progress=progress.hear if grpc else None,
                     num_frames=self.num_frames,
                 )
-                async for result in scan(client, walk, settings):
+                async for result in scan(client, files, settings):
                     progress.advance(result.found.path)
                     if lines is not None:
                         lines.write(result.to_line() + "\n")
                         lines.flush()
                     await self._draw(result, len(results) + 1)
                     results.append(result)
-        return walk, results
+        return results
 
     async def _draw(self, result: Result, number: int) -> None:
         for folder, write in self.drawings.wanted:
