@@ -33,6 +33,7 @@ PUBLIC: dict[Medium, tuple[str, ...]] = {
     Medium.IMAGE: ("deepfake_image",),
     Medium.AUDIO: ("deepfake_audio", "deepfake_audio_stream"),
     Medium.VIDEO: ("deepfake_video", "video_upload"),
+    Medium.MULTIMODAL: ("deepfake_multimodal", "video_upload"),
 }
 """The models that a client asks about each medium; a canary goes to the first."""
 _FILES = {Medium.IMAGE: PHOTO, Medium.AUDIO: RECORDING}

@@ -16,10 +16,10 @@ from deepscan_client import DeepScanError, Medium, RequestError, UnavailableErro
 from ml_backend.inference.answers import error_body, json_response
 from ml_backend.inference.catalogue import catalogue
 from ml_backend.inference.events import EVENT_STREAM, VerdictEvents, while_present
+from ml_backend.inference.media_client import Film
 from ml_backend.inference.middleware import trace_headers
 from ml_backend.inference.schemas import BatchAnswer, error_responses, event_stream, form_schema
 from ml_backend.inference.stats import memory
-from ml_backend.inference.together import judge_together
 from ml_backend.inference.uploads import (
     BatchForm,
     Form,
@@ -146,18 +146,50 @@ async def predict_video(request: Request) -> Response:
     async with AsyncExitStack() as held:
         form = await held.enter_async_context(gateway.door.form(request, "file", 1, MAX_VIDEO_BYTES, VideoForm))
         check_size(form.files[0], MAX_VIDEO_BYTES)
-        video, asked = form.files[0].file, _asked(request, form)
-        if EVENT_STREAM not in request.headers.get("accept", ""):
-            judging = gateway.verdicts.judge(Medium.VIDEO, video, asked)
-            return json_response((await while_present(request.receive, judging)).to_dict())
+        return await _told(request, Medium.VIDEO, Film(form.files[0].file), _asked(request, form), held)
 
-        def told(error: DeepScanError) -> dict[str, Any]:
-            gateway.stats.error(error)
-            return {"error": error_body(error, asked.request_id)}
 
-        return await VerdictEvents.begin(
-            lambda tell: gateway.verdicts.judge(Medium.VIDEO, video, asked, tell=tell), told, held.pop_all()
-        )
+@router.post(
+    "/predict/multimodal",
+    summary="Detect a deepfake in a video and its sound together",
+    responses={**event_stream(Verdict), **error_responses(400, 401, 413, 422, 429, 500, 503, 504)},
+    openapi_extra=form_schema("file", many=False, fields=VideoForm, beside="audio"),
+)
+async def predict_multimodal(request: Request) -> Response:
+    """One verdict on the video in the field ``file`` and on its sound: the recording in the field ``audio``, or the
+    video's own sound track. The part farthest above its own threshold decides. Told as for a video."""
+    gateway = _gateway(request)
+    gateway.health.refuse_when_closing()
+    most = MAX_VIDEO_BYTES + MAX_AUDIO_BYTES
+    async with AsyncExitStack() as held:
+        form = await held.enter_async_context(gateway.door.form(request, "file", 2, most, VideoForm, beside="audio"))
+        if len(form.files) > 1:
+            raise RequestError("two files came as 'file'", remedy="send the video as file and the recording as audio")
+        check_size(form.files[0], MAX_VIDEO_BYTES)
+        if form.beside is not None:
+            check_size(form.beside, MAX_AUDIO_BYTES)
+        film = Film(form.files[0].file, None if form.beside is None else form.beside.file)
+        return await _told(request, Medium.MULTIMODAL, film, _asked(request, form), held)
+
+
+async def _told(request: Request, medium: Medium, film: Film, asked: Asked, held: AsyncExitStack) -> Response:
+    """The verdict on a video, or the events that end with it; a caller who goes away ends the work.
+
+    Args:
+        held: what is closed when the answer has been sent.
+    """
+    gateway = _gateway(request)
+    if EVENT_STREAM not in request.headers.get("accept", ""):
+        judging = gateway.verdicts.judge(medium, film, asked)
+        return json_response((await while_present(request.receive, judging)).to_dict())
+
+    def failed(error: DeepScanError) -> dict[str, Any]:
+        gateway.stats.error(error)
+        return {"error": error_body(error, asked.request_id)}
+
+    return await VerdictEvents.begin(
+        lambda tell: gateway.verdicts.judge(medium, film, asked, tell=tell), failed, held.pop_all()
+    )
 
 
 @router.post(
@@ -192,7 +224,7 @@ async def _item(
         try:
             medium = await _medium_of(file)
             if medium is Medium.VIDEO:
-                verdict = await gateway.verdicts.judge(medium, file.file, asked, patient=True)
+                verdict = await gateway.verdicts.judge(medium, Film(file.file), asked, patient=True)
             else:
                 async with gateway.verdicts.room(file.size or 0, patient=True):
                     data = await read_file(file, MAX_AUDIO_BYTES if medium is Medium.AUDIO else MAX_IMAGE_BYTES)
@@ -209,28 +241,6 @@ async def _medium_of(file: UploadFile) -> Medium:
     head = await file.read(HEAD)
     await file.seek(0)
     return medium_of_bytes(head, file.filename or "") or Medium.IMAGE
-
-
-@router.post(
-    "/predict/multimodal",
-    summary="Detect a deepfake in a video and its sound together",
-    response_model=Verdict,
-    responses=error_responses(400, 401, 413, 422, 429, 500, 503, 504),
-    openapi_extra=form_schema("file", many=False, fields=VideoForm, beside="audio"),
-)
-async def predict_multimodal(request: Request) -> Response:
-    """One verdict on the video in the field ``file`` and on its sound: the recording in the field ``audio``, or the
-    video's own sound track. The part farthest above its own threshold decides."""
-    gateway = _gateway(request)
-    gateway.health.refuse_when_closing()
-    most = MAX_VIDEO_BYTES + MAX_AUDIO_BYTES
-    async with gateway.door.form(request, "file", 2, most, VideoForm, beside="audio") as form:
-        if len(form.files) > 1:
-            raise RequestError("two files came as 'file'", remedy="send the video as file and the recording as audio")
-        check_size(form.files[0], MAX_VIDEO_BYTES)
-        judging = judge_together(gateway, form.files[0], form.beside, _asked(request, form))
-        verdict = await while_present(request.receive, judging)
-    return json_response(verdict.to_dict())
 
 
 def _asked(request: Request, form: Form, suffix: str = "") -> Asked:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import io
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from deepscan_client import DeadlineError, DeepScanError, Medium, Progress, ServiceError, Verdict
 from ml_backend.inference.admission import Admission
 from ml_backend.inference.cache import Key, RecordBook, VerdictCache
-from ml_backend.inference.media_client import Media, MediaClient, Tell
+from ml_backend.inference.media_client import Film, Media, MediaClient, Tell
 from ml_backend.inference.settings import Settings
 from ml_backend.inference.stats import Stats
 
@@ -23,6 +25,8 @@ LARGE_BYTES = 32 * 1024 * 1024
 """Larger recordings are taken one at a time: each is in memory here and several times in Triton."""
 LONG_BYTES = 1024 * 1024
 """Larger recordings go to the model that streams, so that short ones never wait behind an hour of sound."""
+_PLACES = {each: Medium.VIDEO if each is Medium.MULTIMODAL else each for each in Medium}
+"""Whose places a medium takes: pictures with sound are as much work as pictures."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Verdicts:
             Medium.IMAGE: settings.deadline,
             Medium.AUDIO: settings.recording_deadline,
             Medium.VIDEO: settings.video_deadline,
+            Medium.MULTIMODAL: settings.video_deadline,
         }
         self.records = records
         self.cache = VerdictCache(settings.cache_mb, settings.cache_seconds)
@@ -117,7 +122,7 @@ class Verdicts:
         told of its progress.
 
         Args:
-            medium: image, audio or video.
+            medium: image, audio, video or multimodal.
             data: as the caller sent them.
             asked: options, ids.
             patient: an item of a batch, see :meth:`Admission.place`.
@@ -163,7 +168,7 @@ class Verdicts:
 
     def _key(self, medium: Medium, digest: str, asked: Asked) -> Key:
         more = asked.heatmaps if medium is Medium.IMAGE else asked.analyzers
-        frames = asked.num_frames if medium is Medium.VIDEO else None
+        frames = asked.num_frames if medium in (Medium.VIDEO, Medium.MULTIMODAL) else None
         return (str(medium), digest, more, frames, asked.confidence_threshold, self.records.fingerprint)
 
     async def _ask(
@@ -173,7 +178,7 @@ class Verdicts:
         seconds = self._deadlines[medium]
         limit = time.monotonic() + seconds
         try:
-            async with asyncio.timeout(seconds + _GRACE_SECONDS), self.admissions[medium].place(patient):
+            async with asyncio.timeout(seconds + _GRACE_SECONDS), self.admissions[_PLACES[medium]].place(patient):
                 verdict = await self._send(medium, data, asked, max(0.001, limit - time.monotonic()), tell)
         except TimeoutError as error:
             raise DeadlineError(
@@ -191,40 +196,27 @@ class Verdicts:
     async def _send(
         self, medium: Medium, data: Media, asked: Asked, seconds: float, tell: Tell | None = None
     ) -> Verdict:
-        if not isinstance(data, bytes):
-            return await self._client.detect_video(
-                data,
-                num_frames=asked.num_frames,
-                analyzers=asked.analyzers,
-                confidence_threshold=asked.confidence_threshold,
-                on_progress=tell,
-                request_id=asked.request_id,
-                deadline=seconds,
-                headers=asked.headers,
-            )
+        common: dict[str, Any] = {
+            "confidence_threshold": asked.confidence_threshold,
+            "request_id": asked.request_id,
+            "deadline": seconds,
+            "headers": asked.headers,
+        }
+        if isinstance(data, Film):
+            common |= {"num_frames": asked.num_frames, "analyzers": asked.analyzers, "on_progress": tell}
+            if medium is Medium.MULTIMODAL:
+                return await self._client.detect_multimodal(data.video, data.audio, **common)
+            return await self._client.detect_video(data.video, **common)
         if medium is Medium.AUDIO:
-            return await self._client.detect_audio(
-                data,
-                analyzers=asked.analyzers,
-                confidence_threshold=asked.confidence_threshold,
-                on_progress=_not_shown if len(data) > LONG_BYTES else None,
-                request_id=asked.request_id,
-                deadline=seconds,
-                headers=asked.headers,
-            )
-        return await self._client.detect_image(
-            data,
-            heatmaps=asked.heatmaps,
-            confidence_threshold=asked.confidence_threshold,
-            request_id=asked.request_id,
-            deadline=seconds,
-            headers=asked.headers,
-        )
+            told = _not_shown if len(data) > LONG_BYTES else None
+            return await self._client.detect_audio(data, analyzers=asked.analyzers, on_progress=told, **common)
+        return await self._client.detect_image(data, heatmaps=asked.heatmaps, **common)
 
     async def canary(self, medium: Medium, data: bytes) -> Verdict:
         """A verdict on a canary: not counted, not cached, not queued."""
         self.records.refresh()
-        verdict = await self._send(medium, data, Asked("canary"), 5.0)
+        media = Film(io.BytesIO(data)) if medium in (Medium.VIDEO, Medium.MULTIMODAL) else data
+        verdict = await self._send(medium, media, Asked("canary"), 5.0)
         self.records.observe(verdict)
         return verdict
 
@@ -238,13 +230,18 @@ def _not_shown(progress: Progress) -> None:
 
 
 def _sha256(data: Media) -> str:
+    """Of the bytes; of a video and a recording one after the other."""
     if isinstance(data, bytes):
         return hashlib.sha256(data).hexdigest()
-    data.seek(0)
-    digest = hashlib.sha256()
-    while block := data.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+    digests = []
+    for file in (data.video, data.audio):
+        if file is not None:
+            file.seek(0)
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            digests.append(digest.hexdigest())
+    return "+".join(digests)
 
 
 def _for_request(error: DeepScanError, request_id: str) -> DeepScanError:

@@ -5,6 +5,9 @@ threshold and interval are those of the whole. No data of ours tells how the two
 fitted here; the price is that false alarms of both parts add up. A part that could not be judged (no sound, no speech,
 no face) does not speak, and its reasons stand in the verdict. Whether lips and sound are in step is evidence without a
 weight.
+
+The Triton model ``deepfake_multimodal`` and the inference engine both call :func:`analyze_multimodal`; the gateway and
+the client ask that model. Nothing else joins the two parts.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cards.limits import MAX_AUDIO_BYTES
-from deepscan_client.codes import Label, Medium
-from deepscan_client.errors import InputError
+from deepscan_client.codes import Label, Medium, Reason
+from deepscan_client.errors import CancelledError, InputError
 from deepscan_client.verdict import Evidence, Progress, Verdict
-from pipelines.audio.analyze import VoiceAnalyzer, analyze_audio
+from pipelines.audio.analyze import VoiceAnalyzer
+from pipelines.audio.source import open_audio
 from pipelines.audio.verdict import VoiceJudge
 from pipelines.options import Options
 from pipelines.video.analyze import VideoAnalyzer
@@ -40,7 +44,7 @@ class Watchers:
 def analyze_multimodal(
     path: Path,
     watchers: Watchers,
-    audio: bytes | None = None,
+    audio: bytes | Path | None = None,
     options: Options | None = None,
     report: Callable[[Progress], object] | None = None,
     stopped: Callable[[], bool] | None = None,
@@ -48,7 +52,7 @@ def analyze_multimodal(
     """Pictures and sound of a file, or a video with a recording of its own, to one verdict in one process.
 
     Args:
-        path: the video; audio: the bytes of a recording that belongs to it, its own sound track where left out.
+        path: the video; audio: a recording that belongs to it, a file or its bytes; its own sound track where left out.
         options, report, stopped: as of :func:`pipelines.video.analyze.analyze_video`.
 
     Raises:
@@ -58,6 +62,7 @@ def analyze_multimodal(
     """
     analyzer, judge = watchers.video
     asked = options or Options()
+    audio = audio.read_bytes() if isinstance(audio, Path) else audio
     evidence = analyzer.evidence(path, asked, report, stopped)
     if analyzer.hears_lips and "lip_sync" not in evidence.more:
         evidence = with_lip_sync(evidence, path, analyzer.infer, stopped, audio)
@@ -66,14 +71,36 @@ def analyze_multimodal(
     note = ""
     if watchers.voice is not None and (audio is not None or evidence.facts.sound):
         try:
-            heard = analyze_audio(_sound(path, audio), *watchers.voice, _for_sound(asked))
+            heard = _heard(_sound(path, audio), watchers.voice, _for_sound(asked), stopped or (lambda: False))
         except InputError as error:
             if audio is not None:
                 raise
             note = f"the sound track was not judged: {error.message}"
     elif audio is None and not evidence.facts.sound:
         note = "the file has no sound track: the pictures alone were judged"
+    else:
+        note = "no models for recordings are here: the pictures alone were judged"
     return join(seen, heard, note)
+
+
+def _heard(
+    data: bytes, voice: tuple[VoiceAnalyzer, VoiceJudge], options: Options, stopped: Callable[[], bool]
+) -> Verdict:
+    """The verdict on the sound; ``stopped`` is asked before each half minute of it.
+
+    Raises:
+        InputError: it cannot be judged.
+        CancelledError: ``stopped`` returned True.
+    """
+    analyzer, judge = voice
+    source = open_audio(data, options)
+    steps = analyzer.listen(source)
+    while not stopped():
+        try:
+            next(steps)
+        except StopIteration as end:
+            return judge.verdict(source.info, end.value)
+    raise CancelledError("the caller cancelled the request", request_id=options.request_id)
 
 
 def _sound(path: Path, audio: bytes | None) -> bytes:
@@ -98,7 +125,8 @@ def join(seen: Verdict, heard: Verdict | None, note: str = "") -> Verdict:
     """
     notes = (*seen.decode.notes, *((note,) if note else ()))
     if heard is None:
-        return replace(seen, medium=Medium.MULTIMODAL, decode=replace(seen.decode, notes=notes))
+        reasons = tuple(dict.fromkeys((*seen.reasons, Reason.NO_SOUND)))
+        return replace(seen, medium=Medium.MULTIMODAL, reasons=reasons, decode=replace(seen.decode, notes=notes))
     first, second = _decides(seen, heard)
     which = PICTURES if first is seen else SOUND
     notes = (*notes, f"sound: {heard.decode.decoder}", *(f"sound: {each}" for each in heard.decode.notes))

@@ -29,6 +29,12 @@ def test_every_shipped_card_parses_and_names_its_folder() -> None:
         assert repository.card(name).name == name
 
 
+def test_pictures_and_sound_together_need_what_each_needs_alone() -> None:
+    repository = ModelRepository()
+    alone = {*repository.card("deepfake_video").calls, *repository.card("audio_voice").calls}
+    assert set(repository.card("deepfake_multimodal").calls) == alone
+
+
 def test_every_shipped_weight_file_has_the_hash_of_its_record() -> None:
     repository = ModelRepository()
     networks = [name for name in repository.names() if repository.card(name).kind == "network"]

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cards.limits import MAX_CHUNK_BYTES
@@ -100,6 +101,37 @@ async def test_a_large_video_is_seen_whole_by_the_fake_and_a_retry_sends_it_agai
     assert [call.media for call in other.calls] == [LARGE, b"small"]
 
 
+async def test_pictures_and_sound_go_to_the_model_that_joins_them(tmp_path: Path) -> None:
+    voice = tmp_path / "voice.wav"
+    voice.write_bytes(LARGE + b"?")
+    samples = (np.zeros(8, np.float32), 16_000)
+    fake = FakeTransport([SEEN], progress=(Progress(1.0, 2.0),))
+    told: list[Progress] = []
+    client = DeepScanClient(transport=fake)
+    client.detect_multimodal(b"clip", on_progress=told.append, num_frames=4, confidence_threshold=0.7, request_id="me")
+    client.detect_multimodal(LARGE, voice, fps=2.0)
+    client.detect_multimodal(io.BytesIO(b"clip"), samples)
+    assert {call.model for call in fake.calls} == {"deepfake_multimodal"}
+    assert [call.video for call in fake.calls] == [b"clip", LARGE, b"clip"]
+    assert "AUDIO" not in fake.calls[0].inputs
+    assert fake.calls[0].asked == {"request_id": "me", "num_frames": 4, "confidence_threshold": 0.7}
+    assert (fake.calls[1].audio, fake.calls[1].media) == (LARGE + b"?", LARGE)
+    assert fake.calls[2].audio.startswith(b"RIFF")
+    assert len(told) == 1
+    with pytest.raises(FileNotFoundError):
+        client.detect_multimodal(b"clip", tmp_path / "lost.wav")
+    with pytest.raises(RequestError):
+        client.detect_multimodal(b"clip", (np.zeros(0, np.float32), 16_000))
+    assert len(fake.calls) == 3
+    other = AsyncFakeTransport([OverloadedError("full"), SEEN])
+    async with AsyncDeepScanClient(transport=other, retry=QUICK) as aio:
+        assert (await aio.detect_multimodal(LARGE, LARGE + b"?", on_progress=told.append)).label == "fake"
+        assert await aio.is_ready(medium=Medium.MULTIMODAL)
+    assert [(call.model, call.video, call.audio) for call in other.calls] == [
+        ("deepfake_multimodal", LARGE, LARGE + b"?")
+    ] * 2
+
+
 async def test_progress_is_told_before_the_verdict() -> None:
     told: list[Progress] = []
     said = (Progress(3.0, 7.0), Progress(6.0, 7.0, 0.4, timeline=((0.0, 3.0, 0.2),)))
@@ -173,6 +205,9 @@ async def test_over_http_the_gateway_is_named_and_nothing_is_sent(http_server: A
     with DeepScanClient(http_server.url) as client, pytest.raises(RequestError) as caught:
         client.detect_video(data)
     assert "/api/predict/video" in caught.value.remedy
+    with DeepScanClient(http_server.url) as client, pytest.raises(RequestError) as caught:
+        client.detect_multimodal(data)
+    assert "/api/predict/multimodal" in caught.value.remedy
     async with AsyncDeepScanClient(http_server.url) as other:
         with pytest.raises(RequestError, match="gateway"):
             await other.detect_video(data)

@@ -115,6 +115,8 @@ def test_pictures_and_sound_are_judged_together(
     assert alone.medium is Medium.MULTIMODAL
     assert alone.fake_probability == rows["pictures"].score
     assert any("no sound track" in note for note in alone.decode.notes)
+    assert Reason.NO_SOUND in alone.reasons
+    assert Reason.NO_SOUND not in result.reasons
     with pytest.raises(MediaError):
         engine.predict_multimodal(path, b"no recording", num_frames=6)
     with pytest.raises(RequestError, match="num_frames"):

@@ -75,12 +75,12 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory, write_video: Callable[..
 def spool(triton_server: Any) -> Iterator[Path]:
     """The folder where the server keeps videos; it is empty before and after."""
     folder = triton_server.folder / "uploads"
-    _emptied(folder)
+    emptied(folder)
     yield folder
-    _emptied(folder)
+    emptied(folder)
 
 
-def _emptied(folder: Path, seconds: float = 2.0) -> float:
+def emptied(folder: Path, seconds: float = 2.0) -> float:
     """Wait until nothing is left; returns the seconds that it took."""
     start = time.monotonic()
     while any(folder.iterdir()):
@@ -167,17 +167,17 @@ def test_a_caller_who_goes_away_frees_the_work_within_a_second(
     with DeepScanClient(triton_server.grpc_url) as client:
         with pytest.raises(CancelledError):
             client.detect_video(long_clip, on_progress=lambda told: cancellation.cancel(), cancellation=cancellation)
-        assert _emptied(spool, 60.0) < a_second()
+        assert emptied(spool, 60.0) < a_second()
 
         def leave(progress: Progress) -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             client.detect_video(long_clip, on_progress=leave)
-        assert _emptied(spool, 60.0) < a_second()
+        assert emptied(spool, 60.0) < a_second()
         with pytest.raises(DeadlineError):
             client.detect_video(long_clip, deadline=1.0)
-        assert _emptied(spool, 60.0) < a_second()
+        assert emptied(spool, 60.0) < a_second()
         assert client.detect_video(clip, num_frames=4).tracks
 
 
@@ -254,4 +254,4 @@ def test_an_abandoned_upload_expires(triton_server: Any, spool: Path) -> None:
     }
     with DeepScanClient(triton_server.grpc_url) as client:
         client.transport.infer("video_upload", piece, ["RECEIVED"])
-    assert 58.0 < _emptied(spool, 75.0) < 72.0
+    assert 58.0 < emptied(spool, 75.0) < 72.0

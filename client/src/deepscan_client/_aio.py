@@ -14,6 +14,7 @@ from deepscan_client._request import (
     AUDIO,
     IMAGE,
     KINDS,
+    MULTIMODAL,
     OUTPUTS,
     STREAM_OUTPUTS,
     VIDEO,
@@ -25,7 +26,7 @@ from deepscan_client._request import (
     read_verdict,
 )
 from deepscan_client._transport import Arrays, AsyncTransport, connect_async
-from deepscan_client._video import UPLOAD_MODEL, UPLOAD_OUTPUTS, Clip, Upload
+from deepscan_client._video import UPLOAD_MODEL, UPLOAD_OUTPUTS, Clip, Upload, Voice
 from deepscan_client.codes import Medium
 from deepscan_client.errors import DeepScanError
 from deepscan_client.verdict import Progress, Verdict
@@ -132,6 +133,39 @@ class AsyncDeepScanClient:
             on_progress,
         )
 
+    async def detect_multimodal(
+        self,
+        video: Clip,
+        audio: Voice | None = None,
+        *,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        analyzers: bool = False,
+        confidence_threshold: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        request_id: str | None = None,
+        deadline: float | Deadline | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Verdict:
+        """Judge pictures and sound together; see :meth:`DeepScanClient.detect_multimodal`. ``on_progress`` is a plain
+        function."""
+        until = Deadline.of(deadline, self.timeout.video)
+        return await self._detect(
+            make_request(
+                MULTIMODAL,
+                await asyncio.to_thread(Upload.of, video),
+                None if audio is None else await asyncio.to_thread(Upload.beside, audio),
+                num_frames=num_frames,
+                fps=fps,
+                analyzers=analyzers,
+                confidence_threshold=confidence_threshold,
+                request_id=request_id,
+                deadline=until,
+                headers=headers,
+            ),
+            on_progress,
+        )
+
     async def health(self, deadline: float | Deadline | None = None, medium: Medium = Medium.IMAGE) -> Health:
         """Whether the server lives and can judge a medium; a server that is away is an answer, no error."""
         return await self.transport.health(KINDS[medium].model, Deadline.of(deadline, self.timeout.health))
@@ -169,12 +203,12 @@ class AsyncDeepScanClient:
     async def _ask(self, detection: Detection, on_progress: Callable[[Progress], object] | None) -> Arrays:
         """One try: the message that holds the verdict."""
         kind, options = detection.kind, detection.options
-        inputs, pieces = detection.begin() if detection.video is None else await asyncio.to_thread(detection.begin)
+        inputs, pieces = detection.begin() if not detection.files else await asyncio.to_thread(detection.begin)
         if on_progress is None and not kind.streams_only:
             return await self.transport.infer(kind.model, inputs, OUTPUTS, options)
         messages = self.transport.stream(kind.stream, inputs, STREAM_OUTPUTS, options)
         async with contextlib.aclosing(messages):
-            while detection.video is not None:  # before the stream, which begins with its first message
+            while detection.files:  # before the stream, which begins with its first message
                 piece = await asyncio.to_thread(next, pieces, None)
                 if piece is None:
                     break

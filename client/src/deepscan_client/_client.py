@@ -14,6 +14,7 @@ from deepscan_client._request import (
     AUDIO,
     IMAGE,
     KINDS,
+    MULTIMODAL,
     OUTPUTS,
     STREAM_OUTPUTS,
     VIDEO,
@@ -25,7 +26,7 @@ from deepscan_client._request import (
     read_verdict,
 )
 from deepscan_client._transport import Arrays, Transport, connect
-from deepscan_client._video import UPLOAD_MODEL, UPLOAD_OUTPUTS, Clip, Upload
+from deepscan_client._video import UPLOAD_MODEL, UPLOAD_OUTPUTS, Clip, Upload, Voice
 from deepscan_client.codes import Medium
 from deepscan_client.errors import DeepScanError
 from deepscan_client.verdict import Progress, Verdict
@@ -188,6 +189,57 @@ class DeepScanClient:
             make_request(
                 VIDEO,
                 Upload.of(video),
+                num_frames=num_frames,
+                fps=fps,
+                analyzers=analyzers,
+                confidence_threshold=confidence_threshold,
+                request_id=request_id,
+                deadline=until,
+                headers=headers,
+                cancellation=cancellation,
+            ),
+            on_progress,
+        )
+
+    def detect_multimodal(
+        self,
+        video: Clip,
+        audio: Voice | None = None,
+        *,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        analyzers: bool = False,
+        confidence_threshold: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        request_id: str | None = None,
+        deadline: float | Deadline | None = None,
+        headers: Mapping[str, str] | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Verdict:
+        """Judge the pictures and the sound of one video together, over gRPC.
+
+        Args:
+            video: as for :meth:`detect_video`.
+            audio: a recording that begins with the video, instead of its own sound track: a file, or (samples, rate)
+                as for :meth:`detect_audio`.
+            num_frames: as for a video, like ``fps`` and ``on_progress``, which is told how far the pictures have been
+                seen.
+            analyzers: measure the main face and the voice as well, as evidence without weight. Whether lips and sound
+                are in step is measured in any case.
+            confidence_threshold: as for a photo, for both parts.
+            request_id: as for a photo, like the rest; the deadline is the client's for videos where left out.
+
+        Raises:
+            InputError: the video, or the recording that was given, cannot be judged. A sound track that is missing or
+                cannot be judged is a reason in the verdict (``no_sound``), no error.
+            OSError, RequestError, ServiceError, InstallationError: as for a video.
+        """
+        until = Deadline.of(deadline, self.timeout.video)
+        return self._detect(
+            make_request(
+                MULTIMODAL,
+                Upload.of(video),
+                None if audio is None else Upload.beside(audio),
                 num_frames=num_frames,
                 fps=fps,
                 analyzers=analyzers,

@@ -37,9 +37,9 @@ class FakeCall:
 
     @property
     def media(self) -> bytes:
-        """The bytes of the picture, the recording or the video."""
+        """The bytes of the picture, the video or the recording."""
         return next(
-            bytes(self.inputs[name].reshape(-1)[0]) for name in ("IMAGE", "AUDIO", "VIDEO") if name in self.inputs
+            bytes(self.inputs[name].reshape(-1)[0]) for name in ("IMAGE", "VIDEO", "AUDIO") if name in self.inputs
         )
 
     @property
@@ -49,7 +49,7 @@ class FakeCall:
 
     @property
     def audio(self) -> bytes:
-        """The bytes of the recording."""
+        """The bytes of the recording, also of the one beside a video."""
         return bytes(self.inputs["AUDIO"].reshape(-1)[0])
 
     @property
@@ -164,10 +164,11 @@ class FakeTransport:
 
     def record(self, model: str, inputs: Mapping[str, Array], options: CallOptions) -> FakeCall:
         """Remember a call."""
-        if "UPLOAD" in inputs:
-            with self._lock:
-                whole = bytes_tensor(self._uploads.pop(bytes(inputs["UPLOAD"][0]), b""))
-            inputs = {"VIDEO": whole, **{name: value for name, value in inputs.items() if name != "UPLOAD"}}
+        for by_id, name in (("UPLOAD", "VIDEO"), ("AUDIO_UPLOAD", "AUDIO")):
+            if by_id in inputs:
+                with self._lock:
+                    whole = bytes_tensor(self._uploads.pop(bytes(inputs[by_id][0]), b""))
+                inputs = {name: whole, **{each: value for each, value in inputs.items() if each != by_id}}
         call = FakeCall(model, inputs, options)
         with self._lock:
             self.calls.append(call)

@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from deepscan_client._cancel import Cancellation
 from deepscan_client._config import Deadline, RetryBudget, RetryPolicy
@@ -37,7 +38,8 @@ class Kind:
 IMAGE = Kind("deepfake_image", "IMAGE")
 AUDIO = Kind("deepfake_audio", "AUDIO", "deepfake_audio_stream")
 VIDEO = Kind("deepfake_video", "VIDEO", "deepfake_video", streams_only=True)
-KINDS = {Medium.IMAGE: IMAGE, Medium.AUDIO: AUDIO, Medium.VIDEO: VIDEO}
+MULTIMODAL = Kind("deepfake_multimodal", "VIDEO", "deepfake_multimodal", streams_only=True)
+KINDS = {Medium.IMAGE: IMAGE, Medium.AUDIO: AUDIO, Medium.VIDEO: VIDEO, Medium.MULTIMODAL: MULTIMODAL}
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,22 @@ class Detection:
     kind: Kind
     inputs: Arrays
     options: CallOptions
-    video: Upload | None = None
+    files: tuple[Upload, ...] = ()
+    """A video, and the recording beside it."""
 
     def begin(self) -> tuple[Arrays, Iterator[Arrays]]:
-        """The tensors of one try, and those of the pieces of a large video that go before it to ``video_upload``."""
-        if self.video is None:
-            return self.inputs, iter(())
-        named, pieces = self.video.begin()
-        return {**self.inputs, **named}, pieces
+        """The tensors of one try, and those of the pieces of large files that go before it to ``video_upload``."""
+        begun = [file.begin() for file in self.files]
+        inputs = dict(self.inputs)
+        for named, _ in begun:
+            inputs.update(named)
+        return inputs, chain.from_iterable(pieces for _, pieces in begun)
 
 
 def make_request(
     kind: Kind,
     media: bytes | Upload,
+    beside: Upload | None = None,
     *,
     confidence_threshold: float | None,
     request_id: str | None,
@@ -71,7 +76,7 @@ def make_request(
     num_frames: int | None = None,
     fps: float | None = None,
 ) -> Detection:
-    """The request of one photo, recording or video.
+    """The request of one photo, recording or video; ``beside`` is the recording that belongs to a video.
 
     Raises:
         RequestError: the threshold is no number of 0 to 1, or the request id does not fit into a header.
@@ -99,7 +104,7 @@ def make_request(
     inputs = {"OPTIONS": bytes_tensor(json.dumps(asked).encode())}
     options = CallOptions(deadline, request_id, dict(headers or {}), cancellation)
     if isinstance(media, Upload):
-        return Detection(kind, inputs, options, media)
+        return Detection(kind, inputs, options, (media,) if beside is None else (media, beside))
     return Detection(kind, {kind.tensor: bytes_tensor(media), **inputs}, options)
 
 

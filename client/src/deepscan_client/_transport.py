@@ -183,11 +183,11 @@ def metadata(options: CallOptions) -> dict[str, str]:
 
 def cannot_stream(address: Address, model: str, request_id: str) -> RequestError:
     """The error of a transport over HTTP, which brings one answer only."""
-    if model == "deepfake_video":
+    if model in ("deepfake_video", "deepfake_multimodal"):
         return RequestError(
             f"{address} does not take videos: Triton's HTTP brings one answer only",
             remedy="name the server's gRPC port (host:8001), or send the video to the gateway: "
-            "POST /api/predict/video on port 5000",
+            f"POST /api/predict/{model.removeprefix('deepfake_')} on port 5000",
             request_id=request_id or None,
         )
     return RequestError(

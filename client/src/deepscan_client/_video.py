@@ -1,4 +1,4 @@
-"""A video on its way to the server: whole where it is small, in pieces where it is not."""
+"""A video, or the recording beside it, on its way to the server: whole where it is small, in pieces where it is not."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deepscan_client._media import File
+from deepscan_client._media import File, read_recording
 from deepscan_client._transport import Arrays, bytes_tensor
 
 Clip = File | BinaryIO
 """A video: a path, the bytes of a file, or a file open for reading in binary that can be searched."""
+Voice = Clip | tuple[NDArray[Any], int]
+"""The recording beside a video: the same, or (samples, rate)."""
 
 UPLOAD_MODEL = "video_upload"
 UPLOAD_OUTPUTS = ("RECEIVED",)
@@ -27,14 +30,31 @@ CHUNK_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Upload:
-    """One video to be sent."""
+    """One file to be sent.
+
+    Attributes:
+        whole, by_id: the inputs that carry its bytes, or the id of its pieces.
+    """
 
     source: Path | BinaryIO
     size: int
+    whole: str = "VIDEO"
+    by_id: str = "UPLOAD"
+
+    @classmethod
+    def beside(cls, source: Voice) -> Upload:
+        """The recording that belongs to a video; samples become a WAV file. Errors as of :meth:`of`.
+
+        Raises:
+            RequestError: the samples are none.
+        """
+        file = cls.of(read_recording(source) if isinstance(source, tuple) else source)
+        return replace(file, whole="AUDIO", by_id="AUDIO_UPLOAD")
 
     @classmethod
     def of(cls, source: Clip) -> Upload:
-        """
+        """A video.
+
         Raises:
             OSError: the path cannot be read; nothing was sent.
             TypeError: none of the things that can be sent.
@@ -51,14 +71,14 @@ class Upload:
         raise TypeError(f"send a path, bytes or an open file, not {type(source).__name__}")
 
     def begin(self) -> tuple[Arrays, Iterator[Arrays]]:
-        """The tensors that name the video in its request, and those of the pieces that must be there before it."""
+        """The tensors that name the file in its request, and those of the pieces that must be there before it."""
         if self.size <= CHUNK_BYTES:
             with self._open() as stream:
                 stream.seek(0)
-                return {"VIDEO": bytes_tensor(stream.read())}, iter(())
+                return {self.whole: bytes_tensor(stream.read())}, iter(())
         # An id of its own for each try: a piece that is sent twice is an error.
         name = bytes_tensor(uuid.uuid4().hex.encode())
-        return {"UPLOAD": name}, self._pieces({"UPLOAD": name})
+        return {self.by_id: name}, self._pieces({"UPLOAD": name})
 
     def _pieces(self, name: Arrays) -> Iterator[Arrays]:
         with self._open() as stream:

@@ -89,3 +89,4 @@ def test_a_file_without_sound_is_judged_by_its_pictures() -> None:
     found = join(part(Medium.VIDEO, Label.REAL, 0.2), None, "the file has no sound track")
     assert (found.medium, found.label, found.fake_probability) == (Medium.MULTIMODAL, Label.REAL, 0.2)
     assert found.decode.notes[-1] == "the file has no sound track"
+    assert found.reasons == (Reason.NO_SOUND,)

@@ -1,0 +1,168 @@
+"""What the decoupled models of videos share: files, workers, messages, and callers who go away.
+
+Each stretch of frames is a message with PROGRESS, and the last message is the verdict. It ends the request by itself,
+because not every client is told of Triton's own end of a stream.
+
+A request takes its files at once and then waits for a worker: an upload would expire in Triton's own queue, behind a
+crowd or an hour of video. A caller that went away is noticed between two frames, and its files are gone with its
+request.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import cv2
+import triton_python_backend_utils as pb_utils
+
+from cards.card import Profile
+from cards.repository import ModelRepository
+from deepscan_client.errors import CancelledError, RequestError
+from deepscan_client.verdict import Progress, Verdict
+from pipelines.options import Options, parse_options
+from pipelines.triton.backend import (
+    open_repository,
+    probability_tensor,
+    profile_of,
+    single_bytes,
+    text_tensor,
+    triton_error,
+    verdict_tensors,
+)
+from pipelines.video.upload import Spool
+
+WORKERS = 2
+"""Videos that one instance judges side by side: decoding and the calls of networks leave Python to others, and a long
+video does not hold up the short ones behind it."""
+_LOOK_SECONDS = 0.1
+"""Time between two questions whether the caller is still there; each is a message to another process."""
+_LAST = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+Tools = TypeVar("Tools")
+
+
+class FilmModel(Generic[Tools]):
+    """A video, and what belongs to it, to messages of PROGRESS, and one of VERDICT, FAKE_PROBABILITY and LABEL.
+
+    A model says in ``files`` what it takes, in :meth:`tools` what judges one video at a time, and in :meth:`judge` how.
+    """
+
+    files: tuple[tuple[str, str], ...]
+    """Inputs that carry each of its files: the bytes, or the id of an upload. The first file must come."""
+
+    def tools(self, repository: ModelRepository, profile: Profile) -> Tools:
+        """What one worker judges with; nothing is shared between two videos."""
+        raise NotImplementedError
+
+    def judge(self, paths: list[Path | None], tools: Tools, options: Options, caller: Caller) -> Verdict:
+        """The verdict on one request; ``paths`` are those of ``files``, None where one was left out.
+
+        Raises:
+            DeepScanError: there is none.
+        """
+        raise NotImplementedError
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read cards and records; the networks are other models of this server."""
+        cv2.setNumThreads(1)
+        repository, profile = open_repository(args), profile_of(args)
+        self._spool = Spool()
+        self._ending = threading.Event()
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="video")
+        self._idle: queue.SimpleQueue[Tools] = queue.SimpleQueue()
+        for _ in range(WORKERS):
+            self._idle.put(self.tools(repository, profile))
+
+    def execute(self, requests: list[Any]) -> None:
+        """Take each request's files and leave the rest to the workers; an error is the answer of its request alone."""
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                with ExitStack() as held:
+                    options = parse_options(single_bytes(request, "OPTIONS"))
+                    paths = [self._taken(request, held, *names) for names in self.files]
+                    if paths[0] is None:
+                        raise _one_of(*self.files[0])
+                    self._workers.submit(self._answer, sender, paths, options, held.pop_all())
+            except Exception as error:
+                _send_error(sender, error)
+
+    def finalize(self) -> None:
+        """End what is still at work."""
+        self._ending.set()
+        self._workers.shutdown(wait=True)
+
+    def _answer(self, sender: Any, paths: list[Path | None], options: Options, held: ExitStack) -> None:
+        caller = Caller(sender, self._ending)
+        tools = self._idle.get()
+        try:
+            with held:
+                if caller.left():  # while it waited
+                    raise CancelledError("the caller cancelled the request")
+                verdict = self.judge(paths, tools, options, caller)
+            tensors = [text_tensor("PROGRESS", ""), *verdict_tensors(verdict)]
+            sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=_LAST)
+        except CancelledError:
+            sender.send(flags=_LAST)
+        except Exception as error:
+            _send_error(sender, error)
+        finally:
+            self._idle.put(tools)
+
+    def _taken(self, request: Any, held: ExitStack, whole: str, by_id: str) -> Path | None:
+        """The path of one file, None where it was left out; it is gone when ``held`` closes."""
+        data, upload = single_bytes(request, whole), single_bytes(request, by_id)
+        if data is None and upload is None:
+            return None
+        if data is not None and upload is not None:
+            raise _one_of(whole, by_id)
+        file: AbstractContextManager[Path]
+        if upload is None:
+            file = self._spool.whole(data or b"")
+        else:
+            file = self._spool.claim(upload.decode("utf-8", "replace"))
+        return held.enter_context(file)
+
+
+class Caller:
+    """Who asked for a verdict."""
+
+    def __init__(self, sender: Any, ending: threading.Event) -> None:
+        self._sender = sender
+        self._ending = ending
+        self._looked = 0.0
+        self._left = False
+
+    def left(self) -> bool:
+        """Whether the caller cancelled or went away, or the model ends."""
+        now = time.monotonic()
+        if not self._left and now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self._left = self._ending.is_set() or bool(self._sender.is_cancelled())
+        return self._left
+
+    def tell(self, progress: Progress) -> None:
+        """Send a message of progress."""
+        message = [
+            text_tensor("PROGRESS", progress.to_json()),
+            text_tensor("VERDICT", ""),
+            text_tensor("LABEL", ""),
+            probability_tensor(progress.fake_probability),
+        ]
+        self._sender.send(pb_utils.InferenceResponse(output_tensors=message))
+
+
+def _one_of(whole: str, by_id: str) -> RequestError:
+    return RequestError(
+        f"a request has either {whole} or {by_id}", remedy="send the file, or the id of its upload, and not both"
+    )
+
+
+def _send_error(sender: Any, error: Exception) -> None:
+    sender.send(pb_utils.InferenceResponse(output_tensors=[], error=triton_error(error)), flags=_LAST)
