@@ -105,7 +105,8 @@ def train_head(
     model.load_state_dict(backbone.state_dict(), strict=False)
     if start is not None:
         model.map_head.load_state_dict(start)
-    model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.map_head.requires_grad_(True).train()
     optimiser = torch.optim.AdamW(model.map_head.parameters(), lr=RATE, weight_decay=0.01)
     loader = DataLoader(Blends(cache, items, size, margin, seed), batch_size=None, num_workers=loaders)
@@ -115,9 +116,9 @@ def train_head(
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * progress))
         with torch.no_grad():
-            x = normalised(crops)
+            x = normalised(crops.to(device))
             _, maps = model.maps(x)
-        loss = map_loss(model.map_head(x, maps), masks)
+        loss = map_loss(model.map_head(x, maps), masks.to(device))
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
@@ -127,7 +128,7 @@ def train_head(
             recent = 0.0
         if progress >= 1.0:
             break
-    return with_map_head(backbone, model.map_head.state_dict())
+    return with_map_head(backbone, model.map_head.cpu().state_dict())
 
 
 def main(arguments: list[str] | None = None) -> int:

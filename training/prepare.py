@@ -64,21 +64,27 @@ def reconstruct(
     height, width = pixels.shape[:2]
     inner = (max(8, round(width * scale / 8) * 8), max(8, round(height * scale / 8) * 8))
     resized = cv2.resize(pixels, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    planar = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))[None].float() / 255
-    with torch.autocast("cpu", torch.bfloat16):
+    device = next(model.parameters()).device
+    planar = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))[None].to(device).float() / 255
+    with torch.autocast(device.type, torch.bfloat16):
         latent = model.encoder(planar.contiguous(memory_format=torch.channels_last))
         if jitter:
             spread = latent.float().std(dim=(2, 3), keepdim=True)
             noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
-            latent = latent + (jitter * spread * noise).to(latent.dtype)
+            latent = latent + (jitter * spread * noise.to(device)).to(latent.dtype)
         answer = model.decoder(latent).clamp(0, 1)
-    rebuilt = (answer[0].float().permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    rebuilt = (answer[0].float().permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
     back = cv2.resize(rebuilt, (width, height), interpolation=cv2.INTER_CUBIC if scale < 1 else cv2.INTER_AREA)
     return np.asarray(back, dtype=np.uint8)
 
 
-def build_reconstructions(cache: PhotoCache, model: TinyAutoencoder, target: Path, largest: int = 700) -> None:
-    """Reconstruct the reals, at most ``largest`` of each source, in shards; finished shards are kept."""
+def build_reconstructions(
+    cache: PhotoCache, model: TinyAutoencoder, target: Path, largest: int = 700, versions: int = 1
+) -> None:
+    """Reconstruct the reals, at most ``largest`` of each source, in shards; finished shards are kept.
+
+    ``versions`` is how often each is reconstructed, every time at a scale and with a noise of its own.
+    """
     target.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
     sources = np.array([row.source if row.label == 0 else "" for row in cache.rows])
@@ -86,7 +92,7 @@ def build_reconstructions(cache: PhotoCache, model: TinyAutoencoder, target: Pat
     for source in sorted(set(sources) - {""}):
         items = np.flatnonzero(sources == source)
         chosen.append(rng.permutation(items)[:largest])
-    todo = rng.permutation(np.concatenate(chosen))
+    todo = np.concatenate([rng.permutation(np.concatenate(chosen)) for _ in range(versions)])
     for number, start in enumerate(range(0, len(todo), SHARD)):
         items = todo[start : start + SHARD]
         scales, jitters = rng.choice(SCALES, len(items)), rng.choice(JITTERS, len(items))
@@ -96,7 +102,7 @@ def build_reconstructions(cache: PhotoCache, model: TinyAutoencoder, target: Pat
         pixels = np.zeros((len(items), SIDE, SIDE, 3), np.uint8)
         for place, (item, scale, jitter) in enumerate(zip(items, scales, jitters, strict=True)):
             photo = np.ascontiguousarray(cache.photo(int(item)))
-            rebuilt = reconstruct(model, photo, float(scale), float(jitter), int(item))
+            rebuilt = reconstruct(model, photo, float(scale), float(jitter), start + place)
             pixels[place, : photo.shape[0], : photo.shape[1]] = rebuilt
         partial = shard.with_suffix(".partial.npz")
         np.savez(partial, pixels=pixels, index=items, scale=scales, jitter=jitters)
@@ -110,6 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument("--autoencoder", type=Path, nargs=2, metavar=("ENCODER", "DECODER"))
+    parser.add_argument("--versions", type=int, default=1, help="how often a photo is reconstructed")
     parser.add_argument("--threads", type=int, default=1, help="for the autoencoder")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -121,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
         build_styles(load_cache(photos), photos)
     if options.autoencoder:
         model = load_autoencoder(*options.autoencoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        build_reconstructions(load_cache(photos), model, options.cache / "recon")
+        build_reconstructions(load_cache(photos), model, options.cache / "recon", versions=options.versions)
     return 0
 
 

@@ -99,9 +99,9 @@ def pseudo_fakes(
             cache.photo(item), cache.landmarks[item], cache.photo(other), cache.landmarks[other], rng
         )
         add("cross_blended", item, blended)
-    known = np.array([item for item in reals if int(item) in rebuilt.position], dtype=np.int64)
+    known = np.array([item for item in reals if int(item) in rebuilt.positions], dtype=np.int64)
     for item in rng.choice(known, min(each, len(known)), replace=False) if len(known) else known:
-        add("reconstructed", item, rebuilt.photo(int(item), *cache.photo(item).shape[:2]))
+        add("reconstructed", item, rebuilt.photo(int(item), cache.photo(item).shape))
     return np.stack(crops), np.array(kinds), np.array(origins, dtype=np.int64)
 
 

@@ -29,10 +29,10 @@ from torch.utils.data import DataLoader, SequentialSampler, Subset
 from pipelines.image.align import align_faces
 from pipelines.metrics import auc
 from training.augment import recode
-from training.data.cache import PhotoCache, load_cache
+from training.data.cache import PhotoCache
 from training.data.pairs import Mixture, PairBatches, Reconstructions
+from training.data.photos import fold_barred, load_photos
 from training.data.sources import PAIRS, WATCHED
-from training.data.style import FILE
 from training.memory import keep_memory
 from training.models.efficientnet_lite import parameter_groups
 from training.models.output import normalised
@@ -57,6 +57,8 @@ class Settings:
             it is empty. A network that learns one manner of faking alone learns it better.
         clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended:
             shares of the kinds of pairs (``training.data.pairs.Mixture``).
+        stills: whether frames of the training clips stand beside the photos (``training.data.stills``).
+        fold: number of the fold of clips (``training.video.folds``) that the run must not see; -1 for none.
         start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
         held_out: share of the clusters that only watch the run.
     """
@@ -82,6 +84,8 @@ class Settings:
     self_blended: float = Mixture.self_blended
     part_reconstructed: float = Mixture.part_reconstructed
     cross_blended: float = Mixture.cross_blended
+    stills: bool = False
+    fold: int = -1
     start: str = ""
     threads: int = 1
     loaders: int = 1
@@ -105,9 +109,16 @@ def barred_photos(cache: PhotoCache, without: Sequence[str]) -> npt.NDArray[np.b
     return np.isin(np.array(names), list(without))
 
 
-def training_photos(cache: PhotoCache, settings: Settings) -> npt.NDArray[np.bool_]:
-    """Mask of the photos that a run is trained on: no near-duplicate and no clip of a barred photo is among them."""
+def training_photos(
+    cache: PhotoCache, settings: Settings, fold: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.bool_]:
+    """Mask of the photos that a run is trained on: no near-duplicate and no clip of a barred photo is among them.
+
+    ``fold`` is the mask of what a fold of clips bars besides (``training.data.photos.fold_barred``).
+    """
     barred = barred_photos(cache, settings.without)
+    if fold is not None:
+        barred |= fold
     related = np.isin(cache.clusters, cache.clusters[barred])
     return ~held_out_photos(cache, settings.held_out) & ~related
 
@@ -129,8 +140,12 @@ def crops_of(
 def logits_of(model: nn.Module, crops: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
     """Raw logits, float32 [n]."""
     model.eval()
+    device = next(model.parameters()).device
     parts = [
-        model(normalised(torch.from_numpy(crops[start : start + batch]).permute(0, 3, 1, 2))).logit[:, 0].numpy()
+        model(normalised(torch.from_numpy(crops[start : start + batch]).to(device).permute(0, 3, 1, 2)))
+        .logit[:, 0]
+        .cpu()
+        .numpy()
         for start in range(0, len(crops), batch)
     ]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -161,7 +176,7 @@ class Monitor:
 
 def loss_of(logits: Tensor, pairs: int, settings: Settings) -> tuple[Tensor, Tensor]:
     """Cross-entropy over the crops (reals first, then fakes), and the ranking loss over the pairs."""
-    targets = torch.cat([torch.zeros(pairs), torch.ones(pairs)])
+    targets = torch.cat([logits.new_zeros(pairs), logits.new_ones(pairs)])
     targets = targets * (1 - 2 * settings.smoothing) + settings.smoothing
     entropy = functional.binary_cross_entropy_with_logits(logits, targets)
     ranking = functional.softplus(logits[:pairs] - logits[pairs:]).mean()
@@ -170,11 +185,12 @@ def loss_of(logits: Tensor, pairs: int, settings: Settings) -> tuple[Tensor, Ten
 
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the averaged weights (and running statistics) towards the model's."""
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    floating = [pair for pair in pairs if pair[0].dtype.is_floating_point]
     with torch.no_grad():
-        for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-            if kept.dtype.is_floating_point:
-                kept.lerp_(new.to(kept.dtype), 1 - decay)
-            else:
+        torch._foreach_lerp_([kept for kept, _ in floating], [new for _, new in floating], 1 - decay)
+        for kept, new in pairs:
+            if not kept.dtype.is_floating_point:
                 kept.copy_(new)
 
 
@@ -205,10 +221,12 @@ def train_run(
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     run.mkdir(parents=True, exist_ok=True)
-    photos = load_cache(cache / "photos")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    photos, styles = load_photos(cache, settings.stills)
+    fold = fold_barred(photos.rows, cache, settings.fold) if settings.fold >= 0 else None
     batches = PairBatches(
         photos,
-        training_photos(photos, settings),
+        training_photos(photos, settings, fold),
         Reconstructions(cache / "recon"),
         settings.size,
         settings.margin,
@@ -223,11 +241,11 @@ def train_run(
             clean=settings.clean,
         ),
         groups=[group for group in PAIRS if not settings.groups or group.name in settings.groups],
-        styles=np.load(cache / "photos" / FILE),
+        styles=styles,
     )
-    model = network(settings.network).build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = network(settings.network).build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.start:
-        begun = torch.load(settings.start, map_location="cpu", weights_only=True)
+        begun = torch.load(settings.start, map_location=device, weights_only=True)
         model.load_state_dict(begun["average"])
     average = copy.deepcopy(model)
     head = [p for name, p in model.named_parameters() if name.startswith(("classifier.", "head.", "dense"))]
@@ -241,7 +259,7 @@ def train_run(
     step, spent = 0, 0.0
     last = run / "last.pt"
     if last.exists():
-        state = torch.load(last, map_location="cpu", weights_only=True)
+        state = torch.load(last, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
@@ -255,6 +273,7 @@ def train_run(
         sampler=SequentialSampler(range(len(batches) - step)),
         num_workers=settings.loaders,
         prefetch_factor=8 if settings.loaders else None,
+        pin_memory=device.type == "cuda",
     )
     log = (run / "log.jsonl").open("a", encoding="utf-8")
     limit = settings.minutes * 60
@@ -266,8 +285,8 @@ def train_run(
         for entry in optimiser.param_groups:
             entry["lr"] = rate * entry["factor"]
         model.train()
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(normalised(crops)).logit
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = model(normalised(crops.to(device, non_blocking=True))).logit
         entropy, ranking = loss_of(logits[:, 0].float(), settings.pairs, settings)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(entropy + settings.ranking * ranking)
@@ -277,7 +296,7 @@ def train_run(
         # Early on the average follows the model quickly; later it remembers some hundred steps.
         update_average(average, model, min(settings.average, (1 + step) / (10 + step)))
         ordered = (logits[settings.pairs :] > logits[: settings.pairs]).float().mean()
-        sums += [entropy.item(), ranking.item(), ordered.item()]
+        sums += torch.stack([entropy.detach(), ranking.detach(), ordered]).tolist()  # one wait for the device
         spent = time.monotonic() - began
         finished = spent >= limit
         if step % 50 == 0:
@@ -329,7 +348,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", default="", help="checkpoint to begin with instead of ImageNet's weights")
     parser.add_argument("--size", type=int, default=Settings.size, help="side of the crop in pixels")
     parser.add_argument("--margin", type=float, default=Settings.margin, help="what the crop shows around the face")
+    parser.add_argument("--stills", action="store_true", help="learn from frames of the training clips too")
+    parser.add_argument("--fold", type=int, default=Settings.fold, help="fold of clips that the run must not see")
     parser.add_argument("--threads", type=int, default=Settings.threads)
+    parser.add_argument("--loaders", type=int, default=Settings.loaders, help="processes that make crops")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = Settings(
@@ -349,6 +371,9 @@ def main(arguments: list[str] | None = None) -> int:
         start=options.start,
         head_factor=1.0 if options.start else Settings.head_factor,
         threads=options.threads,
+        stills=options.stills,
+        fold=options.fold,
+        loaders=options.loaders,
     )
     _LOG.info("%s", train_run(options.run, settings, options.cache))
     return 0

@@ -121,18 +121,25 @@ def build_cache(
         columns.append([*pixels.shape[:2], *faces.landmarks[0].reshape(-1).tolist()])
         kept.append(row)
     clusters = cluster(hashes, [row.identities for row in kept])
+    write_index(target, kept, clusters, columns)
+    _LOG.info("%d of %d photos have a face; %d clusters", len(kept), len(rows), clusters.max(initial=-1) + 1)
+
+
+def write_index(
+    target: Path, rows: Sequence[Row], clusters: npt.NDArray[np.int32], columns: Sequence[Sequence[float]]
+) -> None:
+    """Write ``index.csv``; ``columns`` holds height, width and the ten coordinates of each row's landmarks."""
     with (target / "index.csv").open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(
             ["path", "label", "source", "identities", "licence", "commercial", "cluster", "height", "width"]
             + [f"{axis}{point}" for point in range(5) for axis in "xy"]
         )
-        for row, group, values in zip(kept, clusters, columns, strict=True):
+        for row, group, values in zip(rows, clusters, columns, strict=True):
             writer.writerow(
                 [row.path, row.label, row.source, " ".join(row.identities), row.licence, row.commercial, group]
                 + [f"{value:.3f}" if place > 1 else int(value) for place, value in enumerate(values)]
             )
-    _LOG.info("%d of %d photos have a face; %d clusters", len(kept), len(rows), clusters.max(initial=-1) + 1)
 
 
 def load_cache(folder: Path) -> PhotoCache:

@@ -74,17 +74,18 @@ class Reconstructions:
 
     def __init__(self, folder: Path) -> None:
         self._pixels: list[Pixels] = []
-        self.position: dict[int, tuple[int, int]] = {}
+        self.positions: dict[int, list[tuple[int, int]]] = {}
         for file in sorted(folder.glob("[0-9][0-9][0-9].npz")):
             with np.load(file) as shard:
                 for place, index in enumerate(shard["index"]):
-                    self.position[int(index)] = (len(self._pixels), place)
+                    self.positions.setdefault(int(index), []).append((len(self._pixels), place))
                 self._pixels.append(shard["pixels"])
 
-    def photo(self, index: int, height: int, width: int) -> Pixels:
-        """The reconstruction of the photo at ``index`` of the cache, uint8 [height, width, 3]."""
-        shard, place = self.position[index]
-        return self._pixels[shard][place, :height, :width]
+    def photo(self, index: int, shape: Sequence[int], rng: np.random.Generator | None = None) -> Pixels:
+        """A reconstruction of the photo at ``index`` of the cache, which has this shape; without ``rng`` the first."""
+        known = self.positions[index]
+        shard, place = known[0 if rng is None else int(rng.integers(len(known)))]
+        return self._pixels[shard][place, : shape[0], : shape[1]]
 
 
 class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -133,7 +134,7 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.rebuilt = [
             kept
             for items in self.reals
-            if len(kept := np.array([i for i in items if i in reconstructions.position], dtype=np.int64))
+            if len(kept := np.array([i for i in items if i in reconstructions.positions], dtype=np.int64))
         ]
 
     def __len__(self) -> int:
@@ -169,11 +170,11 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             points, smaller = self.cache.landmarks[real], float(self.face_sizes[real])
             original = self.cache.photo(real)
             if kind == 1:
-                photo = self.reconstructions.photo(real, *original.shape[:2])
+                photo = self.reconstructions.photo(real, original.shape, rng)
             elif kind == 2:
                 photo = self_blended(original, points, rng)
             elif kind == 3:
-                rebuilt = self.reconstructions.photo(real, *original.shape[:2])
+                rebuilt = self.reconstructions.photo(real, original.shape, rng)
                 photo = part_replaced(original, rebuilt, points, rng)
             else:
                 other = self._pick(self.reals, rng)

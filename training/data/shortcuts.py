@@ -260,7 +260,7 @@ def pair_tables(cache: PhotoCache, folder: Path, count: int) -> dict[str, Table]
         return cross_blended(photo, cache.landmarks[item], cache.photo(other), cache.landmarks[other], draw)
 
     def reconstructed(item: int, draw: np.random.Generator) -> Pixels:
-        return np.ascontiguousarray(rebuilt.photo(item, *cache.photo(item).shape[:2]))
+        return np.ascontiguousarray(rebuilt.photo(item, cache.photo(item).shape))
 
     def partly(item: int, draw: np.random.Generator) -> Pixels:
         photo = np.ascontiguousarray(cache.photo(item))
@@ -270,7 +270,7 @@ def pair_tables(cache: PhotoCache, folder: Path, count: int) -> dict[str, Table]
         "self-blended": pair_table(cache, chosen(reals), blended),
         "cross-blended": pair_table(cache, chosen(reals), crossed),
     }
-    known = np.array([item for item in reals if int(item) in rebuilt.position], dtype=np.int64)
+    known = np.array([item for item in reals if int(item) in rebuilt.positions], dtype=np.int64)
     if len(known):
         tables["reconstructed"] = pair_table(cache, chosen(known), reconstructed)
         tables["part-reconstructed"] = pair_table(cache, chosen(known), partly)
