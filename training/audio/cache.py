@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from training.audio.manifest import VoiceRow, read_rows, write_rows
-from training.audio.segments import match_loudness
-from training.audio.sounds import Sound, read_sound
+
+if TYPE_CHECKING:
+    from training.audio.sounds import Sound
 
 PART = "part.csv"
 INDEX = "index.csv"
@@ -41,6 +43,10 @@ class VoiceCache:
 
     def samples(self, index: int) -> Sound:
         """Decode one clip: float32 [n] at 16 kHz; a copy gets its real clip's loudness from moment to moment."""
+        # Decoders are asked for here alone, so that columns can be read where there are none.
+        from training.audio.segments import match_loudness
+        from training.audio.sounds import read_sound
+
         samples = read_sound(self.folder / self.rows[index].path)
         partner = int(self.partner[index])
         if partner < 0:

@@ -1,6 +1,6 @@
 """Fuse the voice networks: ``python -m training.audio.fuse OUT.json voice_cepstra=RUN voice_mfcc=RUN ...``.
 
-All members are scored on the clips of ``training.audio.networks.held_out``: speakers and families of vocoders that the
+All members are scored on the clips of ``training.audio.pairs.held_out``: speakers and families of vocoders that the
 convolutional networks never saw; of ``voice_cepstra`` a head is fitted that did not see them either. Each clip is heard
 clean and under the named conditions. A member stays where leaving it out lowers the mean AUC over left-out families by
 more than 0.005 and the 95 % interval of that lies above 0. Conditions (which measure bends the log-odds) are those of
@@ -46,8 +46,8 @@ from training.audio.conditions import CONDITIONS, MEASURES, damage_of
 from training.audio.damage import apply_damage
 from training.audio.features import draws_of, speech_of_cache
 from training.audio.heads import HeadSettings, examples, fit_head
-from training.audio.networks import held_out
-from training.audio.train import network_of, wanted_in
+from training.audio.pairs import held_out
+from training.audio.train import network_of, trainable, wanted_in
 from training.fusion import member_weights, operating_points
 from training.models.registry import read_checkpoint
 from training.report import Fit
@@ -63,7 +63,7 @@ def held_cepstra(cache: VoiceCache) -> nn.Module:
     train, _ = held_out(cache)
     speech, settings = speech_of_cache(cache), HeadSettings()
     draws = [draws_of(cache, speech, [draw], wanted_in(cache, draw, settings))[0] for draw in DRAWN]
-    head = fit_head(examples(cache, draws, train, settings), settings)
+    head = fit_head(examples(cache, draws, train & trainable(cache, settings), settings), settings)
     return network_of(head, head)
 
 
