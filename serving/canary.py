@@ -1,4 +1,4 @@
-"""A real photo and a real recording through the public models prove that the whole chain answers; what does not is
+"""A real photo, recording and video through the public models prove that the whole chain answers; what does not is
 repaired.
 
 Triton never restarts a Python stub that was killed, and stays "ready" without it. Touching ``model.py`` and loading
@@ -29,6 +29,9 @@ _LOG = logging.getLogger("deepscan.serving")
 _UNLOAD_SECONDS = 5.0
 PHOTO = Path(__file__).with_name("canary.jpg")
 RECORDING = Path(__file__).with_name("canary.flac")
+VIDEO = Path(__file__).with_name("canary.mp4")
+VIDEO_FRAMES = 2
+"""Frames of the video that are judged: the models take requests for so few past the long ones."""
 PUBLIC: dict[Medium, tuple[str, ...]] = {
     Medium.IMAGE: ("deepfake_image",),
     Medium.AUDIO: ("deepfake_audio", "deepfake_audio_stream"),
@@ -36,7 +39,7 @@ PUBLIC: dict[Medium, tuple[str, ...]] = {
     Medium.MULTIMODAL: ("deepfake_multimodal", "video_upload"),
 }
 """The models that a client asks about each medium; a canary goes to the first."""
-_FILES = {Medium.IMAGE: PHOTO, Medium.AUDIO: RECORDING}
+_FILES = {Medium.IMAGE: PHOTO, Medium.AUDIO: RECORDING, Medium.VIDEO: VIDEO}
 
 
 def canaries(models: Iterable[str]) -> dict[Medium, bytes]:
@@ -46,21 +49,23 @@ def canaries(models: Iterable[str]) -> dict[Medium, bytes]:
 
 
 def sing(grpc_url: str, seconds: float, media: Iterable[Medium] = (Medium.IMAGE,)) -> None:
-    """One canary request for each medium. Only a verdict on a face, and on a voice, is a good answer, because only then
-    did every model run.
+    """One canary request for each medium. Only a verdict on a face, on a voice and on a face in a video is a good
+    answer, because only then did every model run.
 
     Raises:
         DeepScanError: there was none.
     """
-    timeout = Timeout(request=seconds, recording=seconds)
+    timeout = Timeout(request=seconds, recording=seconds, video=seconds)
     with DeepScanClient(grpc_url, timeout=timeout, retry=RetryPolicy(attempts=1)) as client:
         for medium in media:
             if medium is Medium.AUDIO:
-                heard = client.detect_audio(RECORDING, request_id="canary").fake_probability is not None
+                found = client.detect_audio(RECORDING, request_id="canary").fake_probability is not None
+            elif medium is Medium.VIDEO:
+                found = bool(client.detect_video(VIDEO, num_frames=VIDEO_FRAMES, request_id="canary").tracks)
             else:
-                heard = bool(client.detect_image(PHOTO, request_id="canary").faces)
-            if not heard:
-                what = "voice" if medium is Medium.AUDIO else "face"
+                found = bool(client.detect_image(PHOTO, request_id="canary").faces)
+            if not found:
+                what = {Medium.AUDIO: "voice", Medium.VIDEO: "face in the video"}.get(medium, "face")
                 raise DeepScanError(f"the {what} of the canary was not found", remedy="run: deepscan doctor")
 
 

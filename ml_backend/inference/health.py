@@ -1,4 +1,4 @@
-"""Whether the service works: not whether a port is open, but whether a photo and a recording get a verdict.
+"""Whether the service works: not whether a port is open, but whether a photo, a recording and a video get a verdict.
 
 A Triton whose Python process was killed still says that it is ready, so canaries go through the public models every few
 seconds, and at once after a request that got no answer.
@@ -46,7 +46,7 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether photos and recordings are answered."""
+        """Whether photos, recordings and videos are answered."""
         return self._checked is not None and self._error is None and not self.draining
 
     def refuse_when_closing(self) -> None:
@@ -118,14 +118,7 @@ class Health:
             "status": "ok" if self.ready else state,
             "gateway": "draining" if self.draining else "ok",
             "triton": "unknown" if self._checked is None else ("ready" if self._error is None else "unavailable"),
-            "media": {
-                str(medium): "unknown"
-                if self._checked is None
-                else "unavailable"
-                if medium in self._failed
-                else "ready"
-                for medium in self._canaries
-            },
+            "media": {str(medium): self._state_of(medium) for medium in self._canaries},
             "canary": canary,
         }
 

@@ -18,6 +18,7 @@ from ml_backend.inference.cache import Key, RecordBook, VerdictCache
 from ml_backend.inference.media_client import Film, Media, MediaClient, Tell
 from ml_backend.inference.settings import Settings
 from ml_backend.inference.stats import Stats
+from serving.canary import VIDEO_FRAMES
 
 _GRACE_SECONDS = 0.5
 """The client ends a call at its deadline by itself; this is for one that does not."""
@@ -25,6 +26,7 @@ LARGE_BYTES = 32 * 1024 * 1024
 """Larger recordings are taken one at a time: each is in memory here and several times in Triton."""
 LONG_BYTES = 1024 * 1024
 """Larger recordings go to the model that streams, so that short ones never wait behind an hour of sound."""
+_CANARY_SECONDS = 5.0
 _PLACES = {each: Medium.VIDEO if each is Medium.MULTIMODAL else each for each in Medium}
 """Whose places a medium takes: pictures with sound are as much work as pictures."""
 
@@ -215,8 +217,11 @@ class Verdicts:
     async def canary(self, medium: Medium, data: bytes) -> Verdict:
         """A verdict on a canary: not counted, not cached, not queued."""
         self.records.refresh()
-        media = Film(io.BytesIO(data)) if medium in (Medium.VIDEO, Medium.MULTIMODAL) else data
-        verdict = await self._send(medium, media, Asked("canary"), 5.0)
+        if medium is Medium.VIDEO:
+            asked = Asked("canary", num_frames=VIDEO_FRAMES)
+            verdict = await self._send(medium, Film(io.BytesIO(data)), asked, _CANARY_SECONDS)
+        else:
+            verdict = await self._send(medium, data, Asked("canary"), _CANARY_SECONDS)
         self.records.observe(verdict)
         return verdict
 

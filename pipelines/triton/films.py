@@ -5,7 +5,8 @@ because not every client is told of Triton's own end of a stream.
 
 A request takes its files at once and then waits for a worker: an upload would expire in Triton's own queue, behind a
 crowd or an hour of video. A caller that went away is noticed between two frames, and its files are gone with its
-request.
+request. A request for few frames of a small file has a worker of its own: it takes a fraction of a second, and the
+canary is one, so that an hour of video does not look like a server that is broken.
 """
 
 from __future__ import annotations
@@ -40,11 +41,23 @@ from pipelines.video.upload import Spool
 WORKERS = 2
 """Videos that one instance judges side by side: decoding and the calls of networks leave Python to others, and a long
 video does not hold up the short ones behind it."""
+QUICK_FRAMES, QUICK_BYTES = 4, 1 << 20
+"""What a request may ask for, and how large its files may be together, to go to the worker of the quick ones."""
 _LOOK_SECONDS = 0.1
 """Time between two questions whether the caller is still there; each is a message to another process."""
 _LAST = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 Tools = TypeVar("Tools")
+
+
+class _Lane(Generic[Tools]):
+    """Workers, and what each of them judges with."""
+
+    def __init__(self, tools: list[Tools]) -> None:
+        self.pool = ThreadPoolExecutor(len(tools), thread_name_prefix="video")
+        self.idle: queue.SimpleQueue[Tools] = queue.SimpleQueue()
+        for each in tools:
+            self.idle.put(each)
 
 
 class FilmModel(Generic[Tools]):
@@ -74,10 +87,8 @@ class FilmModel(Generic[Tools]):
         repository, profile = open_repository(args), profile_of(args)
         self._spool = Spool()
         self._ending = threading.Event()
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="video")
-        self._idle: queue.SimpleQueue[Tools] = queue.SimpleQueue()
-        for _ in range(WORKERS):
-            self._idle.put(self.tools(repository, profile))
+        self._usual = _Lane([self.tools(repository, profile) for _ in range(WORKERS)])
+        self._quick = _Lane([self.tools(repository, profile)])
 
     def execute(self, requests: list[Any]) -> None:
         """Take each request's files and leave the rest to the workers; an error is the answer of its request alone."""
@@ -89,18 +100,22 @@ class FilmModel(Generic[Tools]):
                     paths = [self._taken(request, held, *names) for names in self.files]
                     if paths[0] is None:
                         raise _one_of(*self.files[0])
-                    self._workers.submit(self._answer, sender, paths, options, held.pop_all())
+                    lane = self._quick if _is_quick(paths, options) else self._usual
+                    lane.pool.submit(self._answer, lane, sender, paths, options, held.pop_all())
             except Exception as error:
                 _send_error(sender, error)
 
     def finalize(self) -> None:
         """End what is still at work."""
         self._ending.set()
-        self._workers.shutdown(wait=True)
+        for lane in (self._usual, self._quick):
+            lane.pool.shutdown(wait=True)
 
-    def _answer(self, sender: Any, paths: list[Path | None], options: Options, held: ExitStack) -> None:
+    def _answer(
+        self, lane: _Lane[Tools], sender: Any, paths: list[Path | None], options: Options, held: ExitStack
+    ) -> None:
         caller = Caller(sender, self._ending)
-        tools = self._idle.get()
+        tools = lane.idle.get()
         try:
             with held:
                 if caller.left():  # while it waited
@@ -113,7 +128,7 @@ class FilmModel(Generic[Tools]):
         except Exception as error:
             _send_error(sender, error)
         finally:
-            self._idle.put(tools)
+            lane.idle.put(tools)
 
     def _taken(self, request: Any, held: ExitStack, whole: str, by_id: str) -> Path | None:
         """The path of one file, None where it was left out; it is gone when ``held`` closes."""
@@ -156,6 +171,12 @@ class Caller:
             probability_tensor(progress.fake_probability),
         ]
         self._sender.send(pb_utils.InferenceResponse(output_tensors=message))
+
+
+def _is_quick(paths: list[Path | None], options: Options) -> bool:
+    frames = options.num_frames
+    size = sum(path.stat().st_size for path in paths if path is not None)
+    return frames is not None and frames <= QUICK_FRAMES and size <= QUICK_BYTES and not options.analyzers
 
 
 def _one_of(whole: str, by_id: str) -> RequestError:

@@ -160,6 +160,24 @@ async def test_twenty_clips_at_once_lose_none_beside_broken_and_cancelled_ones(
     assert all(isinstance(error, InputError) and error.remedy for error in errors), errors
 
 
+async def test_a_few_frames_do_not_wait_behind_long_videos(
+    triton_server: Any, spool: Path, clip: Path, long_clip: Path
+) -> None:
+    """The canary is such a request: a crowd is no reason to repair the server."""
+    async with AsyncDeepScanClient(triton_server.grpc_url) as client:
+        started = asyncio.Event()
+        crowd = [
+            asyncio.create_task(client.detect_video(long_clip, on_progress=lambda told: started.set()))
+            for _ in range(6)
+        ]
+        await started.wait()
+        assert (await client.detect_video(clip, num_frames=2)).tracks
+        assert not all(task.done() for task in crowd[4:])  # those that wait for a worker
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+
+
 def test_a_caller_who_goes_away_frees_the_work_within_a_second(
     triton_server: Any, spool: Path, clip: Path, long_clip: Path
 ) -> None:
