@@ -73,6 +73,9 @@ def response(pairs: int, dice: Dice) -> Tensor:
     hertz = place * (RATE / 2)
     passed = torch.sigmoid((dice.uniform(pairs, 3400, 7800) - hertz) / 60.0)
     gain = 10 ** (decibel / 20) * torch.where(dice.taken(pairs, 0.2), passed, 1.0)
+    # A hole somewhere in the spectrum: no band may be the only one that is looked at.
+    hole = ((hertz - dice.uniform(pairs, 0, 8000)).abs() - dice.uniform(pairs, 100, 1000)) / 60.0
+    gain = gain * torch.where(dice.taken(pairs, 0.25), torch.sigmoid(hole), 1.0)
     time = torch.arange(ROOM, device=dice.device) / RATE
     tail = dice.normal(pairs, 1, ROOM) * torch.exp(-6.9 * time / dice.uniform(pairs, 0.1, 0.8))
     tail = tail / tail.square().sum(dim=2, keepdim=True).sqrt() * 10 ** (-dice.uniform(pairs, -2, 12) / 20)
