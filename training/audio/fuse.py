@@ -28,7 +28,7 @@ from pipelines.audio.judgement import clip_logit
 from pipelines.audio.quality import measure_quality
 from pipelines.audio.speech import speech_of
 from pipelines.audio.windows import windows_of
-from pipelines.metrics import auc, ece, platt, resamples
+from pipelines.metrics import auc, ece, eer, platt, resamples
 from pipelines.onnx_infer import OnnxInfer
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.calibrate import (
@@ -140,6 +140,17 @@ def family_mean(log_odds: Floats, scored: Scored) -> float:
     return float(np.mean(found))
 
 
+def tell_members(logits: Floats, scored: Scored, names: Sequence[str]) -> None:
+    """One line for each member: its mean AUC over left-out families and conditions, and AUC and EER by condition."""
+    for column, name in enumerate(names):
+        told = []
+        for place in np.unique(scored.condition):
+            some = scored.condition == place
+            value, error = (each(logits[some, column], scored.label[some]) for each in (auc, eer))
+            told.append(f"{CONDITIONS[place]} {value:.3f} ({100 * error:.0f} %)")
+        _LOG.info("%s alone: mean AUC %.4f; %s", name, family_mean(logits[:, column], scored), ", ".join(told))
+
+
 def loss_without(whole: Floats, part: Floats, scored: Scored, cache: VoiceCache) -> tuple[float, float, float]:
     """What leaving a member out costs in mean AUC, with a 95 % interval over resampled real clips and their copies."""
     own = np.where(cache.partner[scored.row] >= 0, cache.partner[scored.row], scored.row)
@@ -215,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{len(np.unique(scored.row))} clips of speakers and vocoders that no member saw in training, clean and under "
         f"{len(CONDITIONS) - 1} conditions"
     )
+    tell_members(logits, scored, names)
     calibrations, weights, bias = fuse(scored, logits, names, told, cache)
     write(options.out, runs, scored, logits, calibrations, dict(zip(names, weights.tolist(), strict=True)), bias)
     return 0
