@@ -28,6 +28,7 @@ from pipelines.analyzers.pose import HeadPoses, head_poses
 from pipelines.analyzers.pulse import Pulse, pulse_of
 from pipelines.analyzers.series import Floats, enough, longest_stretch
 from pipelines.infer import Infer
+from pipelines.video.steady import landmarks_at
 
 MOST_S = 20.0
 """Seconds of a face that are looked at, from the start of its longest stretch."""
@@ -75,30 +76,36 @@ def watched(times: Floats) -> tuple[float, float] | None:
     return (begin, min(end, begin + MOST_S)) if end - begin >= _LEAST_S else None
 
 
-def read_face(frames: Iterable[Picture], times: Floats, landmarks: NDArray[np.float32], infer: Infer) -> FaceSeries:
-    """Follow one face through frames, between its detections on straight lines.
+def read_face(
+    frames: Iterable[Picture],
+    times: Floats,
+    landmarks: NDArray[np.float32],
+    infer: Infer,
+    keep: tuple[int, ...] = (),
+) -> FaceSeries:
+    """Follow one face through frames, between its detections on smooth lines (``pipelines.video.steady``).
 
     Args:
         frames: in the order of time; those outside :func:`watched` are skipped.
         times: seconds of the detections, rising, [k]; landmarks: [k, 5, 2] in pixels of the frames.
         infer: runs ``face_mesh`` and ``eye_iris``.
+        keep: numbers of the points of the mesh that are wanted at every frame.
 
     Raises:
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
-    reader = FaceReader(infer)
+    reader = FaceReader(infer, keep)
     window = watched(times)
     if window is None:
         return reader.finish()
-    flat = landmarks.reshape(len(times), -1).astype(np.float64)
     last = -np.inf
     for frame in frames:
         # A little slack, so that 30 frames a second with rounded times are all taken.
         if not window[0] - 1e-6 <= frame.time <= window[1] + 1e-6 or frame.time - last < 0.9 / MOST_FPS:
             continue
         last = frame.time
-        here = np.array([np.interp(frame.time, times, column) for column in flat.T]).reshape(5, 2)
-        reader.add(frame.time, frame.pixels, here)
+        (here,), (followed,) = landmarks_at(times, landmarks, np.array([frame.time]))
+        reader.add(frame.time, frame.pixels, here, bool(followed))
     return reader.finish()
 
 
@@ -120,7 +127,13 @@ def biometrics(
     Raises:
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
-    series = read_face(frames, times, landmarks, infer)
+    return measured_of(read_face(frames, times, landmarks, infer), size, times, embeddings)
+
+
+def measured_of(
+    series: FaceSeries, size: tuple[int, int], times: Floats, embeddings: NDArray[np.float32] | None = None
+) -> Measured:
+    """The same of a face that was read; arguments as of :func:`biometrics`."""
     rows = face_evidence(series, size)
     if embeddings is not None:
         drift = identity_drift(times, embeddings)

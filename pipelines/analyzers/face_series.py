@@ -1,7 +1,8 @@
 """One face through a video, frame by frame, to the time series that the biometric analyzers read.
 
 Every frame gives the colour of the skin and one eye's contour and iris; the eyes take turns, unless one is turned away.
-The face mesh is asked 12.5 times a second, which is enough for lips and head, and where the eyes are is read between.
+The face mesh is asked 12.5 times a second, which is enough for mouth and head, and where the eyes are is read between.
+Where points of the mesh are wanted at every frame (lips against sound), it is asked there, and all else stays the same.
 The networks are asked once for :data:`CHUNK` frames: the meshes of one chunk beside the eyes of the one before, so that
 two cores work. Memory: one chunk of crops (5.5 MB) and some 500 bytes for each frame.
 """
@@ -51,6 +52,20 @@ _EYE_CORNERS = np.array([*EYES[0], *EYES[1]])
 
 
 @dataclass(frozen=True)
+class KeptPoints:
+    """Points of the mesh at every frame.
+
+    Attributes:
+        times: seconds [n]; points: float32 [n, p, 3] in pixels of the face crop.
+        seen: bool [n], whether the face was followed and the mesh found it.
+    """
+
+    times: Floats
+    points: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class FaceSeries:
     """What was measured, as columns; n frames, m of them with a mesh. NaN where no face was seen.
 
@@ -60,6 +75,7 @@ class FaceSeries:
         mesh_times: seconds [m]; points: [m, len(POSE_POINTS), 2] in pixels of the frame; lips: opening [m].
         eye_px: median width of an eye in pixels of the frame; seen: share of the meshes that found a face.
         weights: network: sha256 of the weights that ran.
+        kept: the points that were asked for at every frame.
     """
 
     times: Floats
@@ -73,6 +89,7 @@ class FaceSeries:
     eye_px: float
     seen: float
     weights: dict[str, str] = field(default_factory=dict)
+    kept: KeptPoints | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,9 @@ class _Chunk:
     back: Floats
     """[k, 2, 3] from pixels of the crop to those of the frame."""
     meshed: NDArray[np.int64]
-    """Places of the frames that the mesh is asked about."""
+    """Places of the frames whose mesh is read 12.5 times a second."""
+    followed: NDArray[np.bool_]
+    """[k] whether the face was followed there."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +120,13 @@ class FaceReader:
 
     Args:
         infer: runs ``face_mesh`` and ``eye_iris``.
+        keep: numbers of the points of the mesh that are wanted at every frame.
     """
 
-    def __init__(self, infer: Infer) -> None:
+    def __init__(self, infer: Infer, keep: tuple[int, ...] = ()) -> None:
         self._infer = infer
-        self._frames: list[tuple[float, Pixels, Floats]] = []
+        self._wanted = keep
+        self._frames: list[tuple[float, Pixels, Floats, bool]] = []
         self._meshed: list[int] = []
         self._last_mesh = -np.inf
         self._known: tuple[Floats, Floats, Floats] | None = None
@@ -114,12 +135,13 @@ class FaceReader:
         self._weights: dict[str, str] = {}
         self._columns: dict[str, list[Floats]] = {}
 
-    def add(self, time: float, pixels: Pixels, landmarks: Floats) -> None:
+    def add(self, time: float, pixels: Pixels, landmarks: Floats, followed: bool = True) -> None:
         """One frame.
 
         Args:
             time: seconds, later than before.
             pixels: UINT8 [h, w, 3] RGB, at full resolution; landmarks: [5, 2] of the face in its pixels.
+            followed: whether the landmarks are known there, or were carried on from elsewhere.
 
         Raises:
             deepscan_client.errors.DeepScanError: a network did not answer.
@@ -128,7 +150,7 @@ class FaceReader:
         if time - self._last_mesh >= _MESH_EVERY_S:
             self._last_mesh = time
             self._meshed.append(len(self._frames))
-        self._frames.append((time, _cut(pixels, matrix[0]), inverse_transforms(matrix)[0]))
+        self._frames.append((time, _cut(pixels, matrix[0]), inverse_transforms(matrix)[0], followed))
         if len(self._frames) == CHUNK:
             self._ask()
 
@@ -155,7 +177,12 @@ class FaceReader:
             eye_px=float(np.median(widths)) if len(widths) else 0.0,
             seen=float(1.0 - lost.mean()) if len(lost) else 0.0,
             weights=dict(self._weights),
+            kept=self._kept() if self._wanted else None,
         )
+
+    def _kept(self) -> KeptPoints:
+        points = self._column("kept", len(self._wanted), 3).astype(np.float32)
+        return KeptPoints(self._column("times"), points, self._column("kept_seen") > 0)
 
     def _column(self, name: str, *shape: int) -> Floats:
         return np.concatenate([np.zeros((0, *shape)), *self._columns.get(name, [])])
@@ -170,8 +197,8 @@ class FaceReader:
         batches = []
         if eyes is not None:
             batches.append(Batch(IRIS, {"IMAGES": eyes.pictures}, ("CONTOUR", "IRIS", "RECORD"), _TOGETHER))
-        if chunk is not None and len(chunk.meshed):
-            pictures = mesh_pictures(chunk.crops[chunk.meshed])
+        if chunk is not None and (len(chunk.meshed) or self._wanted):
+            pictures = mesh_pictures(chunk.crops if self._wanted else chunk.crops[chunk.meshed])
             batches.append(Batch(MESH, {"IMAGES": pictures}, ("POINTS", "PRESENCE", "RECORD"), _TOGETHER))
         answers = run_batches(self._infer, batches)
         self._weights.update({name: digest_hex(answer["RECORD"][0]) for name, answer in answers.items()})
@@ -182,8 +209,9 @@ class FaceReader:
     def _take(self) -> _Chunk | None:
         if not self._frames:
             return None
-        times, crops, back = zip(*self._frames)
-        chunk = _Chunk(np.array(times), np.stack(crops), np.stack(back), np.array(self._meshed, dtype=np.int64))
+        times, crops, back, followed = zip(*self._frames)
+        meshed = np.array(self._meshed, dtype=np.int64)
+        chunk = _Chunk(np.array(times), np.stack(crops), np.stack(back), meshed, np.array(followed))
         self._frames, self._meshed = [], []
         return chunk
 
@@ -198,6 +226,10 @@ class FaceReader:
         if answer is not None:
             points = mesh_points(answer["POINTS"])
             lost = answer["PRESENCE"][:, 0] < _LEAST_PRESENCE
+            if self._wanted:
+                self._keep(kept=points[:, self._wanted], kept_seen=chunk.followed & ~lost)
+                points, lost = points[chunk.meshed], lost[chunk.meshed]
+        if answer is not None and len(points):
             back = chunk.back[chunk.meshed]
             in_frame = points[:, POSE_POINTS, :2] @ back[:, :, :2].transpose(0, 2, 1) + back[:, None, :, 2]
             self._keep(mesh_times=chunk.times[chunk.meshed], points=in_frame, lips=mouth_opening(points), lost=lost)

@@ -27,6 +27,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ from pipelines.video.evidence import VideoEvidence
 from pipelines.video.faces import find_faces_of_frames
 from pipelines.video.follow import Follower, Seen
 from pipelines.video.in_step import with_lip_sync
+from pipelines.video.native import with_main_face
 from pipelines.video.sampling import Held, OpenVideo, open_video
 from pipelines.video.sequences import ask_sequences, embeddings_of
 from pipelines.video.verdict import MODEL, VideoJudge
@@ -67,6 +69,13 @@ CROPS = 32
 """Crops of one call; ``stopped`` is asked before each."""
 Stopped = Callable[[], bool]
 Report = Callable[[Progress], object]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The sound of a video that is judged with its pictures: a recording that begins with it, or its own (None)."""
+
+    audio: bytes | None = None
 
 
 class VideoAnalyzer:
@@ -106,9 +115,18 @@ class VideoAnalyzer:
         self._judge = VideoJudge(repository, profile)
 
     def watch(
-        self, path: Path | str, options: Options | None = None, stopped: Stopped | None = None
+        self,
+        path: Path | str,
+        options: Options | None = None,
+        stopped: Stopped | None = None,
+        beside: Beside | None = None,
     ) -> Generator[Watching, None, VideoEvidence]:
         """Watch a video; after each chunk says how far it is. The generator's value is the evidence.
+
+        Args:
+            path: the file; options: what is asked for.
+            stopped: asked between frames and between calls of networks.
+            beside: the sound that the lips are laid against even where no ``analyzers`` are asked for.
 
         Raises:
             deepscan_client.errors.InputError: the file cannot be judged.
@@ -119,11 +137,14 @@ class VideoAnalyzer:
         for _ in watching.run():
             yield watching
         evidence = watching.finish()
-        if self.sees_bodies and options is not None and options.analyzers:
-            evidence = with_biometrics(evidence, Path(path), self.infer, stopped)
-        if self.hears_lips and options is not None and options.analyzers:
-            evidence = with_lip_sync(evidence, Path(path), self.infer, stopped)
-        return evidence
+        bodies = self.sees_bodies and options is not None and options.analyzers
+        lips = self.hears_lips and (beside is not None or (options is not None and options.analyzers))
+        audio = None if beside is None else beside.audio
+        if bodies and lips:
+            return with_main_face(evidence, Path(path), self.infer, stopped, audio)
+        if bodies:
+            return with_biometrics(evidence, Path(path), self.infer, stopped)
+        return with_lip_sync(evidence, Path(path), self.infer, stopped, audio) if lips else evidence
 
     def evidence(
         self,
@@ -131,9 +152,10 @@ class VideoAnalyzer:
         options: Options | None = None,
         report: Report | None = None,
         stopped: Stopped | None = None,
+        beside: Beside | None = None,
     ) -> VideoEvidence:
-        """Watch a whole video; errors as of :meth:`watch`."""
-        steps = self.watch(path, options, stopped)
+        """Watch a whole video; arguments and errors as of :meth:`watch`."""
+        steps = self.watch(path, options, stopped, beside)
         while True:
             try:
                 watching = next(steps)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan_client.errors import CancelledError, InputError
-from pipelines.analyzers.biometrics import Measured, biometrics, watched
+from pipelines.analyzers.biometrics import Measured, measured_of, read_face, watched
+from pipelines.analyzers.face_series import KeptPoints
 from pipelines.analyzers.landmarks import MARGIN, SIDE
 from pipelines.image.align import face_sizes
 from pipelines.infer import Infer
@@ -65,21 +66,46 @@ def with_biometrics(
     """
     start = time.monotonic_ns()
     track = main_track(evidence.tracks)
-    measured = Measured() if track is None else _measured(evidence, track, path, infer, stopped or (lambda: False))
+    body = None if track is None else read_body(evidence, track, path, infer, stopped)
+    return told(evidence, Measured() if body is None else body.measured, start)
+
+
+def told(evidence: VideoEvidence, measured: Measured, started_ns: int) -> VideoEvidence:
+    """Evidence with what was measured since ``started_ns``."""
     return replace(
         evidence,
         weights={**evidence.weights, **measured.weights},
-        ms={**evidence.ms, NAME: (time.monotonic_ns() - start) / 1e6},
+        ms={**evidence.ms, NAME: (time.monotonic_ns() - started_ns) / 1e6},
         more={**evidence.more, NAME: measured.evidence},
     )
 
 
-def _measured(
-    evidence: VideoEvidence, track: TrackEvidence, path: Path, infer: Infer, stopped: Callable[[], bool]
-) -> Measured:
+@dataclass(frozen=True)
+class Body:
+    """What was measured of the main face, and the points of its mesh that were wanted at every frame."""
+
+    measured: Measured
+    kept: KeptPoints | None
+
+
+def read_body(
+    evidence: VideoEvidence,
+    track: TrackEvidence,
+    path: Path,
+    infer: Infer,
+    stopped: Callable[[], bool] | None = None,
+    keep: tuple[int, ...] = (),
+) -> Body | None:
+    """One look at every frame of a face; None where it is not long enough in the picture, or frames are damaged (those
+    that were sampled have been judged already).
+
+    Args:
+        evidence, path, infer, stopped: as of :func:`with_biometrics`, and so are the errors; track: of the face.
+        keep: numbers of the points of the mesh that are wanted at every frame.
+    """
     window = watched(track.times)
     if window is None:
-        return Measured()
+        return None
     width, height = evidence.facts.width, evidence.facts.height
     face = MARGIN * float(np.median(face_sizes(track.landmarks)))
     factor = SIDE / max(face, 1.0)
@@ -90,11 +116,12 @@ def _measured(
 
     def frames() -> Iterator[_Picture]:
         for held in open_source(path, _DECODER_THREADS).held(window=(window[0], window[1] + 1e-6)):
-            if stopped():
+            if stopped is not None and stopped():
                 raise CancelledError("the caller cancelled the request")
             yield _Picture(held, side)
 
     try:
-        return biometrics(frames(), track.times, landmarks, size, infer, track.embeddings)
+        series = read_face(frames(), track.times, landmarks, infer, keep)
     except InputError:
-        return Measured()  # frames that were not sampled may be damaged: the others were judged already
+        return None
+    return Body(measured_of(series, size, track.times, track.embeddings), series.kept)

@@ -32,6 +32,9 @@ def find_faces_of_frames(frames: Sequence[Pixels], detect: Detect, policy: FaceD
     those that seem to hold none; a frame that fills the picture with one face needs it. Where no frame holds a face,
     the middle one is turned by quarters, because the turn of a video is not always recorded.
 
+    (A photo is looked at closer for its smallest face. Here that rule would give other landmarks to 2 of the 5,634
+    frames of ``train/videos``, and another score to one of its 322 clips: the folds were measured with this one.)
+
     Args:
         frames: UINT8 [h, w, 3], most often of one size.
         detect: runs the detector on a batch.

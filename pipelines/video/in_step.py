@@ -25,7 +25,7 @@ from pipelines.audio.speech import MODEL as SPEECH
 from pipelines.infer import Infer
 from pipelines.video.body import main_track
 from pipelines.video.evidence import VideoEvidence
-from pipelines.video.lips import read_lips
+from pipelines.video.lips import Lips, read_lips
 from pipelines.video.sound import on_picture_clock, sound_delay
 from pipelines.video.source import Frame, VideoSource
 
@@ -44,6 +44,20 @@ class InStep:
 
     sync: Sync | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The sound that lips are laid against.
+
+    Attributes:
+        samples: from the first frame on, 16 kHz mono; speech: its probability in cells of 32 ms.
+        record: sha256 of the weights that heard it.
+    """
+
+    samples: Samples
+    speech: NDArray[np.float32]
+    record: str
 
 
 def with_lip_sync(
@@ -69,11 +83,15 @@ def with_lip_sync(
     if track is None or (audio is None and not evidence.facts.sound):
         return evidence
     start = time.monotonic_ns()
-    found = in_step(path, track.times, track.landmarks, infer, stopped, audio)
+    return told(evidence, in_step(path, track.times, track.landmarks, infer, stopped, audio), start)
+
+
+def told(evidence: VideoEvidence, found: InStep, started_ns: int) -> VideoEvidence:
+    """Evidence with what was measured since ``started_ns``."""
     return replace(
         evidence,
         weights={**evidence.weights, **found.weights},
-        ms={**evidence.ms, NAME: (time.monotonic_ns() - start) / 1e6},
+        ms={**evidence.ms, NAME: (time.monotonic_ns() - started_ns) / 1e6},
         more={**evidence.more, NAME: () if found.sync is None else found.sync.rows()},
     )
 
@@ -94,28 +112,41 @@ def in_step(
         infer, stopped, audio: as of :func:`with_lip_sync`; so are the errors.
     """
     window = watched(times)
-    if window is None:
+    heard = None if window is None else hear(path, window, infer, audio)
+    if window is None or heard is None:
         return InStep()
     asked = stopped or (lambda: False)
     try:
-        samples = _heard(path, window[1] + _TAIL_S, audio)
-        meter = SpeechMeter(infer)
-        speech = np.concatenate([meter.feed(samples), meter.finish()])
-        if not (speech[int(window[0] * RATE / CELL) :] > 0.5).any():
-            return InStep()
         video = VideoSource(path)
         factor = min(1.0, LARGEST / max(video.info.width, video.info.height))
         frames = _frames(video, (window[0], window[1] + 1e-6), asked)
         lips = read_lips(frames, times, landmarks, infer, factor)
     except InputError:
-        return InStep()  # no sound, or a part of the file that does not decode: the pictures were judged already
-    found = lip_sync(lips, samples, speech, infer)
+        return InStep()  # a part of the file that does not decode: the pictures were judged already
+    return laid_against(lips, heard, infer)
+
+
+def hear(path: Path, window: tuple[float, float], infer: Infer, audio: bytes | None = None) -> Heard | None:
+    """The sound for the lips of a window in seconds; None where there is none, or nobody speaks."""
+    try:
+        samples = _samples(path, window[1] + _TAIL_S, audio)
+    except InputError:
+        return None
+    meter = SpeechMeter(infer)
+    speech = np.concatenate([meter.feed(samples), meter.finish()])
+    spoken = (speech[int(window[0] * RATE / CELL) :] > 0.5).any()
+    return Heard(samples, speech, meter.record) if spoken else None
+
+
+def laid_against(lips: Lips, heard: Heard, infer: Infer) -> InStep:
+    """Lips laid against sound."""
+    found = lip_sync(lips, heard.samples, heard.speech, infer)
     if found is None:
         return InStep()
-    return InStep(found, {NETWORK: found.record, MESH: lips.record, SPEECH: meter.record})
+    return InStep(found, {NETWORK: found.record, MESH: lips.record, SPEECH: heard.record})
 
 
-def _heard(path: Path, end: float, audio: bytes | None) -> Samples:
+def _samples(path: Path, end: float, audio: bytes | None) -> Samples:
     """The sound from the first frame until ``end`` seconds, 16 kHz mono.
 
     Raises:

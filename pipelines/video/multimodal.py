@@ -25,8 +25,7 @@ from pipelines.audio.analyze import VoiceAnalyzer
 from pipelines.audio.source import open_audio
 from pipelines.audio.verdict import VoiceJudge
 from pipelines.options import Options
-from pipelines.video.analyze import VideoAnalyzer
-from pipelines.video.in_step import with_lip_sync
+from pipelines.video.analyze import Beside, VideoAnalyzer
 from pipelines.video.verdict import VideoJudge
 
 PICTURES, SOUND = "pictures", "sound"
@@ -63,9 +62,7 @@ def analyze_multimodal(
     analyzer, judge = watchers.video
     asked = options or Options()
     audio = audio.read_bytes() if isinstance(audio, Path) else audio
-    evidence = analyzer.evidence(path, asked, report, stopped)
-    if analyzer.hears_lips and "lip_sync" not in evidence.more:
-        evidence = with_lip_sync(evidence, path, analyzer.infer, stopped, audio)
+    evidence = analyzer.evidence(path, asked, report, stopped, Beside(audio))
     seen = judge.verdict(evidence)
     heard: Verdict | None = None
     note = ""
