@@ -191,13 +191,14 @@ def load_model(path: Path, network: nn.Module) -> nn.Module:
 
 @torch.inference_mode()
 def scores(network: nn.Module, items: Items, takes: Takes, batch_size: int = 16) -> npt.NDArray[np.float64]:
-    """Raw logits of items as serving would see them, float64 [n]."""
+    """Raw logits of items as serving would see them, float64 [n]; on the device that the network is on."""
     network.eval()
+    device = next(network.parameters()).device
     dataset, parts = Drawn(items, 0, False), []
     for start in range(0, len(dataset), batch_size):
         drawn = [dataset[(0, place)] for place in range(start, min(len(dataset), start + batch_size))]
-        batch = {name: torch.from_numpy(np.stack([each[name] for each in drawn])) for name in drawn[0]}
-        parts.append(call(network, batch, takes).logit[:, 0].double().numpy())
+        batch = {name: torch.from_numpy(np.stack([each[name] for each in drawn])).to(device) for name in drawn[0]}
+        parts.append(call(network, batch, takes).logit[:, 0].double().cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -311,7 +312,8 @@ def _step_times(
         drawn = [dataset[(0, place % len(dataset))] for place in range(number * size, (number + 1) * size)]
         batch = {n: torch.from_numpy(np.stack([each[n] for each in drawn])).to(device) for n in drawn[0]}
         optimiser.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        half = torch.float16 if precision == "16-mixed" else torch.bfloat16
+        with torch.autocast(device.type, half, enabled=precision != "32-true"):
             loss = module.loss(batch)
         torch.autograd.backward(loss)
         optimiser.step()

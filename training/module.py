@@ -230,7 +230,9 @@ class DetectorModule(LightningModule):
         ):
             if len(places):
                 part = {name: value[places] for name, value in batch.items()}
-                logits = call(self.kept, part, self.takes).logit[:, 0].double()
+                # In full precision, as served: half of it blurs an autoencoder's distances.
+                with torch.autocast(self.device.type, enabled=False):
+                    logits = call(self.kept, part, self.takes).logit[:, 0].double()
                 # Beyond 30 a double's sigmoid is 1, and the order of the scores would be lost.
                 self.metrics.update(torch.sigmoid(logits.clamp(-30, 30)), part["label"].long())
 

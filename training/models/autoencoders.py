@@ -24,7 +24,7 @@ from torch.nn import functional
 from training.models.output import Output
 
 SIZE, CELL = 128, 8
-WIDTHS = (32, 64, 96, 96)
+WIDTHS = (24, 48, 72, 72)
 """Channels after each of four strided convolutions: 128 px become 8 x 8 cells."""
 GRID = SIZE // 2 ** len(WIDTHS)
 
@@ -156,7 +156,7 @@ class _Flat(Autoencoder):
     A convolution narrows the map before it is flattened: the linear layers would else hold two thirds of the weights.
     """
 
-    CHANNELS = 24
+    CHANNELS = 8
 
     def __init__(self, latent: int, told: int) -> None:
         super().__init__()
@@ -257,7 +257,8 @@ class AnomalyAutoencoder(_Flat):
         covariance = centred.T @ centred / max(1, len(latents) - 1)
         shrink = min(1.0, self.LATENT / len(latents))
         covariance = (1 - shrink) * covariance + shrink * covariance.diagonal().diag()
-        covariance += 1e-3 * covariance.diagonal().mean().clamp(min=1e-3) * torch.eye(self.LATENT)
+        floor = 1e-3 * covariance.diagonal().mean().clamp(min=1e-3)
+        covariance += floor * torch.eye(self.LATENT, device=covariance.device)
         values, vectors = torch.linalg.eigh(covariance)
         self.whitening.copy_(vectors * values.clamp(min=1e-8).rsqrt())
         super().fit_to_reals(kept)

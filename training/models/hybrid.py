@@ -1,8 +1,9 @@
 """CNN, RNN and attention in one network, trained end to end over a clip, with features of several scales.
 
-Each frame passes MobileNetV2; its maps at strides 8, 16 and 32 are brought to one width and added from coarse to fine
-(feature pyramid, Lin et al., CVPR 2017), and each level is pooled: artefacts of blending are fine, those of whole faces
-coarse. A bidirectional GRU follows the frames, and attention pooling weighs them.
+Each frame passes MobileNetV2 as far as its fourteenth block; its maps at strides 4, 8 and 16 are brought to one width
+and added from coarse to fine (feature pyramid, Lin et al., CVPR 2017), and each level is pooled: artefacts of blending
+are fine, those of whole faces coarse. The blocks behind, at stride 32, hold three quarters of the weights and see what
+a thousand kinds of things are. A bidirectional GRU follows the frames, and attention pooling weighs them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from training.models.mobilenet_v2 import IMAGENET, feature_layers, load_imagenet
 from training.models.output import CLIP_FRAMES, Affine, Output
 from training.models.recurrent import AttentionPooling, Cell, MaskedRecurrent
 
-#: index of the last block of each stride (8, 16, 32) and its channels
-TAPS = ((6, 32), (13, 96), (17, 320))
-LEVEL, FRAME, HIDDEN = 96, 192, 128
+#: index of the last block of each stride (4, 8, 16) and its channels
+TAPS = ((3, 24), (6, 32), (13, 96))
+LEVEL, FRAME, HIDDEN = 96, 128, 80
 
 
 class Pyramid(nn.Module):
@@ -26,8 +27,7 @@ class Pyramid(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.entry = Affine(*IMAGENET)
-        # The last block widens for ImageNet's thousand classes: left out.
-        self.features = nn.Sequential(*list(feature_layers())[:-1])
+        self.features = nn.Sequential(*list(feature_layers())[: TAPS[-1][0] + 1])
         self.lateral = nn.ModuleList(nn.Conv2d(channels, LEVEL, 1) for _, channels in TAPS)
         self.smooth = nn.ModuleList(nn.Conv2d(LEVEL, LEVEL, 3, padding=1, groups=LEVEL) for _ in TAPS)
 
@@ -48,7 +48,7 @@ class Pyramid(nn.Module):
 
 
 class Hybrid(nn.Module):
-    """Clips [n, t, 3, s, s], s a multiple of 32, and a mask [n, t] to a logit, 256 features, and attention [n, 1, t].
+    """Clips [n, t, 3, s, s], s a multiple of 16, and a mask [n, t] to a logit, 160 features, and attention [n, 1, t].
 
     Args:
         frames: t, which is fixed when the network is built, so that the exported graph has one dynamic size, the batch.
@@ -85,5 +85,6 @@ def pretrained() -> Hybrid:
     model = Hybrid()
     full = feature_layers()
     load_imagenet(full)
-    model.backbone.features.load_state_dict(nn.Sequential(*list(full)[:-1]).state_dict())
+    kept = list(full)[: len(model.backbone.features)]
+    model.backbone.features.load_state_dict(nn.Sequential(*kept).state_dict())
     return model

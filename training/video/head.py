@@ -65,7 +65,7 @@ def out_of_fold(clips: Sequence[Clip], features: Floats) -> Floats:
     """Logit of each clip by the line that has not seen its source or its people, [n]."""
     found, labels = np.zeros(len(clips)), labels_of(clips)
     for fold in clip_folds([clip.row for clip in clips], [clip.identities for clip in clips]):
-        weights = draw_weights([clips[place] for place in fold.train.tolist()]) * len(fold.train)
+        weights = draw_weights([clips[place].row for place in fold.train.tolist()]) * len(fold.train)
         line, bias = fit_line(features[fold.train], labels[fold.train], weights)
         found[fold.test] = features[fold.test] @ line + bias
     return found
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     labels, features = labels_of(clips), np.stack([mean_profile(clip) for clip in clips])
     logits = out_of_fold(clips, features)
-    line, bias = fit_line(features, labels, draw_weights(clips) * len(clips))
+    line, bias = fit_line(features, labels, draw_weights([clip.row for clip in clips]) * len(clips))
     facts = {
         "embeddings_of": NETWORK,
         "embeddings_weights_sha256": repository.record(NETWORK).weights_sha256,
