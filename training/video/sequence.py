@@ -84,6 +84,7 @@ def train_sequence(
     """
     torch.manual_seed(settings.seed)
     where = device()
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU; half precision would round what a state remembers
     rng = torch.Generator(where)
     rng.manual_seed(settings.seed)
     model = build().to(where)
@@ -102,9 +103,7 @@ def train_sequence(
         chosen = torch.multinomial(chances, settings.batch, replacement=True, generator=rng)
         told, mask, truth = material.batch(held[chosen], labels[chosen], settings, rng)
         target = truth * (1 - 2 * settings.smooth) + settings.smooth
-        with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda" and told.ndim == 5):
-            logit = model(told, mask).logit[:, 0]
-        loss = functional.binary_cross_entropy_with_logits(logit.float(), target)
+        loss = functional.binary_cross_entropy_with_logits(model(told, mask).logit[:, 0], target)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
