@@ -26,7 +26,7 @@ from cards.card import ModelCard, Preprocessing
 from cards.record import PrecisionResult, VersionRecord
 from cards.repository import ModelRepository
 from export import face_detector, generate, speaker_embedding, voice_activity
-from export.graph import OPSET, add_record_output, record_words, safetensors_bytes, write_bytes
+from export.graph import OPSET, add_record_output, compacted, record_words, safetensors_bytes, write_bytes
 from export.networks import INPUTS, OUTPUTS, example_arrays, half, outputs_of, served_form, weights_of
 from export.provenance import settings_in, told_of
 from export.quantize import quantize, session, time_ratio
@@ -161,6 +161,7 @@ def export_model(
     version: int = 1,
     int8: bool = True,
     extra: Mapping[str, Any] | None = None,
+    compact: bool = False,
 ) -> Path:
     """Write one version of a network and return its folder.
 
@@ -174,6 +175,7 @@ def export_model(
         version: number of the version folder, which is replaced whole.
         int8: measure INT8 of a crop network (and keep the file where it is worth it).
         extra: fields of the record to add or replace, such as the measured table.
+        compact: keep the weights of the ONNX file in half precision too, to which they are rounded anyway.
 
     Raises:
         ValueError: the model is unknown, or the checkpoint is missing or another network's.
@@ -210,6 +212,8 @@ def export_model(
     arrays = example_arrays(entry, side, SECOND_BATCH)
     graph = to_onnx(served, [torch.from_numpy(arrays[name][:2]) for name in names], names, card.name, outputs_of(entry))
     add_record_output(graph, record_words(weights), names[0])
+    if compact:
+        graph = compacted(graph)
     onnx.checker.check_model(graph, full_check=True)
     write_bytes(partial / "model.onnx", graph.SerializeToString(deterministic=True))
     photos = load_cache(cache / "photos") if entry.takes == "crop" and (cache / "photos").is_dir() else None
@@ -287,6 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument("--version", type=int, default=1)
     parser.add_argument("--no-int8", action="store_true")
+    parser.add_argument("--compact", action="store_true", help="weights in half precision in the ONNX file too")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     began = time.monotonic()
@@ -297,6 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.cache,
         options.version,
         not options.no_int8,
+        compact=options.compact,
     )
     _LOG.info("%s written in %.0f s", folder, time.monotonic() - began)
     return 0

@@ -14,6 +14,7 @@ from cards.card import FaceDetection, ModelCard, Precision
 from cards.repository import ModelRepository
 from deepscan_client.errors import InputError, InstallationError
 from export.engine_manifest import Comparison, Difference
+from export.graph import expanded
 from export.half import cast_first, rounded_like_half, to_half
 from export.quantize import quantize, session
 from pipelines.image.align import align_faces
@@ -102,7 +103,7 @@ def make_graph(
         pictures: batches for the ranges; work: folder for passing files.
     """
     folder = repository.folder(model, version)
-    full = cast_first(onnx.load(folder / "model.onnx"))
+    full = cast_first(expanded(onnx.load(folder / "model.onnx")))
     if precision == "fp32":
         return Graph(_bytes(full), _bytes(full), "", "the graph itself")
     if precision == "fp16":

@@ -13,6 +13,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from safetensors.numpy import load_file
 from torch import nn
 
@@ -20,9 +21,11 @@ from cards import ModelRepository
 from cards.record import DataSource
 from export import onnx_export, provenance
 from export.generate import outdated
+from export.graph import expanded
 from export.networks import INPUTS, example_arrays, folded, outputs_of, read_folded, served_form
 from export.onnx_export import check_outputs, export_model
 from export.provenance import without_paths
+from export.quantize import session
 from export.templates import add_card, card_text, model_name
 from pipelines.infer import Call, digest_hex
 from pipelines.onnx_infer import OnnxInfer
@@ -218,13 +221,36 @@ def test_names_of_timm_become_names_of_models() -> None:
 def test_the_command_exports_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, NDArray[Any] | Any] = {}
 
-    def seen(*arguments: Any) -> Path:
-        asked["arguments"] = arguments
+    def seen(*arguments: Any, **named: Any) -> Path:
+        asked["arguments"], asked["named"] = arguments, named
         return tmp_path
 
     monkeypatch.setattr(onnx_export, "export_model", seen)
     assert onnx_export.main(["hybrid", "--checkpoint", "a.pt", "--models", "m", "--no-int8"]) == 0
     assert asked["arguments"] == ("hybrid", Path("a.pt"), Path("m"), Path(".cache"), 1, False)
+    assert asked["named"] == {"compact": False}
+
+
+@pytest.mark.parametrize("name", ["denoising_autoencoder", "sequence_gru"])
+def test_a_compact_graph_is_smaller_and_answers_the_same(name: str, tmp_path: Path) -> None:
+    entry, files = NETWORKS[name], {}
+    for compact in (False, True):
+        models = tmp_path / str(compact)
+        models.mkdir()
+        folder = export_model(name, checkpoint_of(entry, tmp_path), models, tmp_path / "none", compact=compact)
+        ModelRepository(models).verify(name)
+        files[compact] = folder / "model.onnx"
+    assert files[True].stat().st_size < 0.62 * files[False].stat().st_size
+    arrays = example_arrays(entry, entry.size, 3)
+    outputs = list(outputs_of(entry))
+    for one, two in zip(*(session(files[c]).run(outputs, arrays) for c in (False, True)), strict=True):
+        np.testing.assert_array_equal(one, two)
+    full = onnx.load(files[False])
+    again = {tensor.name: tensor for tensor in expanded(onnx.load(files[True])).graph.initializer}
+    assert len(again) == len(full.graph.initializer)
+    for tensor in full.graph.initializer:
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor), numpy_helper.to_array(again[tensor.name]))
+    assert len(expanded(onnx.load(files[True])).graph.node) == len(full.graph.node)
 
 
 def test_a_run_of_training_train_tells_its_settings_and_the_photos_that_it_saw(
