@@ -47,7 +47,7 @@ from training.audio.damage import apply_damage
 from training.audio.features import draws_of, speech_of_cache
 from training.audio.heads import HeadSettings, examples, fit_head
 from training.audio.pairs import held_out
-from training.audio.train import network_of, trainable, wanted_in
+from training.audio.train import network_of, wanted_in
 from training.fusion import member_weights, operating_points
 from training.models.registry import read_checkpoint
 from training.report import Fit
@@ -63,7 +63,7 @@ def held_cepstra(cache: VoiceCache) -> nn.Module:
     train, _ = held_out(cache)
     speech, settings = speech_of_cache(cache), HeadSettings()
     draws = [draws_of(cache, speech, [draw], wanted_in(cache, draw, settings))[0] for draw in DRAWN]
-    head = fit_head(examples(cache, draws, train & trainable(cache, settings), settings), settings)
+    head = fit_head(examples(cache, draws, train, settings), settings)
     return network_of(head, head)
 
 

@@ -30,7 +30,7 @@ from torch.nn import functional
 from pipelines.metrics import auc
 from training.audio.batch_damage import Dice, damaged
 from training.audio.cache import VoiceCache, load_voice_cache
-from training.audio.pairs import HELD, STEP, Cut, Mask, Pairs, held_out, masks, read_packs
+from training.audio.pairs import HELD, STEP, Cut, Mask, Pairs, held_out, masks, read_packs, rehearsal
 from training.models.registry import network
 
 TRAINED = "trained.pt"
@@ -42,13 +42,22 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: minutes of the wall clock, pairs a step, the highest rate of AdamW."""
+    """How a network is trained: minutes of the wall clock at most, steps at most (0: as many as fit), pairs a step, the
+    highest rate of AdamW; families and share of the speakers of a rehearsal, where it is one."""
 
     minutes: float = 5.0
+    steps: int = 0
     pairs: int = 8
     rate: float = 2e-3
     decay: float = 0.05
     seed: int = 1
+    rehearse: tuple[str, ...] = ()
+    speakers: int = 4
+
+    def done(self, seconds: float, step: int) -> float:
+        """The share that is done after so many seconds and steps."""
+        share = seconds / max(self.minutes * 60, 1e-9)
+        return min(1.0, max(share, step / self.steps if self.steps else 0.0))
 
 
 def window_logits(
@@ -88,11 +97,11 @@ def follow(average: nn.Module, model: nn.Module, keep: float) -> None:
 
 
 def train_network(name: str, cache: VoiceCache, cut: Cut, recipe: Recipe, run: Path) -> None:
-    """Train for so many minutes, look ten times at what stands aside (it chooses nothing), write ``trained.pt``."""
+    """Train for so many minutes, look ten times at what is held (it chooses nothing), write ``trained.pt``."""
     torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run.mkdir(parents=True, exist_ok=True)
-    chosen, held = held_out(cache)
+    chosen, held = rehearsal(cache, recipe.rehearse, recipe.speakers) if recipe.rehearse else held_out(cache)
     source, dice = Pairs(cache, cut, chosen, recipe.seed, device), Dice(recipe.seed, device)
     _LOG.info("%s: %d real windows with copies, on %s", name, len(source), device)
     model = network(name).build().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -100,8 +109,7 @@ def train_network(name: str, cache: VoiceCache, cut: Cut, recipe: Recipe, run: P
     optimiser = torch.optim.AdamW(model.parameters(), recipe.rate, weight_decay=recipe.decay)
     began, step, looks = time.monotonic(), 0, 0
     running = torch.tensor(1.4, device=device)
-    while not step or time.monotonic() - began < recipe.minutes * 60:
-        done = min(1.0, (time.monotonic() - began) / max(recipe.minutes * 60, 1e-9))
+    while (done := recipe.done(time.monotonic() - began, step)) < 1 or not step:
         factor = min(1.0, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) + 0.01
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * factor
@@ -123,6 +131,12 @@ def train_network(name: str, cache: VoiceCache, cut: Cut, recipe: Recipe, run: P
             seen = auc(logits, cache.labels[scored]) if len(np.unique(cache.labels[scored])) == 2 else float("nan")
             _LOG.info("%s: step %d, %.0f %%, loss %.3f, held out %.3f", name, step, 100 * done, float(running), seen)
     scored, logits = clip_logits(average, cache, cut, held, device)
+    families, labels = cache.column("family")[scored], cache.labels[scored]
+    found = {
+        str(each): round(auc(logits[(labels == 0) | (families == each)], labels[(labels == 0) | (families == each)]), 3)
+        for each in np.unique(families[labels == 1])
+    }
+    _LOG.info("%s: after %d steps held out %s %s", name, step, found, run)
     seen_rows = np.unique(cut.clip[chosen[cut.clip]])
     torch.save(
         {
@@ -144,7 +158,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=("voice_spectrogram", "voice_mfcc", "voice_raw"))
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--steps", type=int, default=0, help="at most; 0: as many as fit into the minutes")
     parser.add_argument("--pairs", type=int, default=8, help="a step")
+    parser.add_argument(
+        "--rehearse", nargs="+", default=(), metavar="FAMILY", help="measure on these, never trained on"
+    )
+    parser.add_argument("--speakers", type=int, default=4, help="share of the speakers of a rehearsal")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path(".cache/voice"))
@@ -161,7 +180,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cache = load_voice_cache(options.cache)
         cut = cut_cache(cache)
     run = options.run or Path(".cache/runs") / options.network
-    recipe = Recipe(options.minutes, options.pairs, options.rate, seed=options.seed)
+    recipe = Recipe(
+        minutes=options.minutes,
+        steps=options.steps,
+        pairs=options.pairs,
+        rate=options.rate,
+        seed=options.seed,
+        rehearse=tuple(options.rehearse),
+        speakers=options.speakers,
+    )
     train_network(options.network, cache, cut, recipe, run)
     return 0
 

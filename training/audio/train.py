@@ -27,14 +27,11 @@ from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.features import Described, draws_of, front_mark, speech_of_cache
 from training.audio.folds import read_voice_folds, voice_splits
 from training.audio.heads import Head, HeadSettings, examples, fit_head
+from training.audio.pairs import AGAINST
 from training.models.voice_cepstra import VoiceCepstra
 from training.report import sources_of
 
 _LOG = logging.getLogger(__name__)
-AGAINST = ("world", "griffin_lim", "own_flow")
-"""Families that are not trained on: phases from noise (Griffin-Lim, the flow's early steps) and WORLD lie on the other
-side of real speech than what neural vocoders smooth, so that a head fitted on the ones scores the others *below* the
-reals, and one linear head cannot hold both. With them the mean AUC over left-out neural families falls by 0.08."""
 PARTS = 3
 DAMAGED = (
     "hifigan",

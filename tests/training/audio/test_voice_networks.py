@@ -25,6 +25,7 @@ from training.audio.pairs import (
     masks,
     packed,
     read_packs,
+    rehearsal,
     unpacked,
 )
 from training.models.registry import read_checkpoint
@@ -105,6 +106,27 @@ def test_a_run_is_measured_on_what_stands_aside_and_can_be_read(tmp_path: Path) 
     sources = json.loads(state["trained_on"])
     assert {each["generator"] for each in sources} == {"", "hifigan"}
     assert json.loads((tmp_path / "calibration.json").read_text())["calibration"]["slope"] > 0
+
+
+def test_a_rehearsal_measures_inside_what_trains_alone() -> None:
+    cache, _ = made()
+    whole, held = held_out(cache)
+    train, told = rehearsal(cache, ["hifigan"], 4)
+    assert not (train & told).any()
+    assert not (train & ~whole).any()
+    assert not (told & ~whole).any()
+    assert not (told & held).any()
+    families = cache.column("family")
+    assert sorted(set(families[told])) == ["", "hifigan"]
+    assert {row.fold for row, kept in zip(cache.rows, told) if kept} == {4}
+    assert not (train & (families == "hifigan")).any()
+
+
+def test_training_ends_by_minutes_or_by_steps() -> None:
+    assert Recipe(minutes=2).done(60, 10_000) == 0.5
+    assert Recipe(minutes=2, steps=100).done(60, 75) == 0.75
+    assert Recipe(minutes=2, steps=100).done(119, 1) > 0.99
+    assert Recipe(minutes=0).done(0.1, 0) == 1.0
 
 
 def test_a_run_that_saw_what_stands_aside_is_refused(tmp_path: Path) -> None:
