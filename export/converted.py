@@ -7,12 +7,14 @@ from pathlib import Path
 import onnx
 
 from cards.record import VersionRecord
-from export.graph import write_bytes
+from export.graph import compacted, write_bytes
 from export.record import git_revision, hashes, now, write_record
 
 
 def write_converted(target: Path, model: onnx.ModelProto, weights: bytes, *, origin: str, licence: str) -> None:
     """Write ``model.onnx``, ``weights.safetensors`` and ``record.json`` into ``target``, ``<model>/<version>``.
+
+    The ONNX file keeps what half precision holds exactly in it (:func:`export.graph.compacted`).
 
     Args:
         origin: package, version and how it was converted; licence: of the package, which allows commercial use.
@@ -20,7 +22,7 @@ def write_converted(target: Path, model: onnx.ModelProto, weights: bytes, *, ori
     target.mkdir(parents=True, exist_ok=True)
     for name, content in (
         ("weights.safetensors", weights),
-        ("model.onnx", model.SerializeToString(deterministic=True)),
+        ("model.onnx", compacted(model).SerializeToString(deterministic=True)),
     ):
         print(f"{target / name}: {len(content)} bytes, sha256 {write_bytes(target / name, content)}")
     files = hashes(target)
