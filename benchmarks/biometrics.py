@@ -18,14 +18,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 
+from benchmarks.films import FPS, SIZE, write_film
 from benchmarks.report import machine
 from cards.repository import ModelRepository
 from pipelines.onnx_infer import OnnxInfer
@@ -35,27 +34,9 @@ from pipelines.video.body import with_biometrics
 from pipelines.video.sampling import open_source
 
 TARGET = Path(__file__).resolve().parent / "results" / "biometrics.json"
-PHOTO = Path(__file__).resolve().parent.parent / "samples" / "astronaut.jpg"
-SIZE, FPS, SECONDS = (1280, 720), 25, 10
+SECONDS = 10
 BUDGET_S = 2.0
 """Wall seconds on two idle cores that were asked for."""
-
-
-def write_clip(path: Path) -> None:
-    """The clip."""
-    photo = cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        stream.time_base = Fraction(1, FPS)
-        for place in range(FPS * SECONDS):
-            matrix = cv2.getRotationMatrix2D((225, 120), 4 * np.sin(place / 27), 2.2)
-            shift = np.array([SIZE[0] / 2 - 225 + 12 * np.sin(place / 19), SIZE[1] / 2 - 120])
-            matrix = np.column_stack([matrix[:, :2], matrix[:, 2] + shift])
-            pixels = cv2.warpAffine(photo, matrix, SIZE, borderMode=cv2.BORDER_REPLICATE)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(pixels, np.uint8), format="rgb24")))
-        container.mux(stream.encode(None))
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -72,7 +53,7 @@ def measure(repeats: int) -> dict[str, Any]:
     analyzer = VideoAnalyzer(repository, infer, networks=("face_detector", "frame_cnn"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        write_clip(path)
+        write_film(path, SECONDS, sound=False)
         evidence = analyzer.evidence(path, Options())
         with_biometrics(evidence, path, infer)  # loads the networks
 

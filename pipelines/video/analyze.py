@@ -15,7 +15,7 @@ The interface that others build on::
 ``options`` (``pipelines.options.Options``): ``num_frames`` or ``fps``, ``analyzers``, ``confidence_threshold``,
 ``request_id``.
 ``report`` is called with a ``deepscan_client.Progress`` after each chunk: seconds seen, length, probability so far,
-tracks so far (without boxes) and the timeline so far. ``stopped`` is asked between frames and between calls of
+tracks so far (without boxes) and the timeline so far. ``stopped`` is asked between packets, frames and calls of
 networks; once it returns True, ``deepscan_client.CancelledError`` is raised.
 
 Frames are sampled by time, five a second where nothing else was asked, and at most ``MAX_JUDGED_FRAMES``. Memory is
@@ -36,7 +36,6 @@ from numpy.typing import NDArray
 from cards.card import FaceDetection, ModelCard, Profile
 from cards.limits import MAX_TRACKED_FACES
 from cards.repository import ModelRepository
-from deepscan_client.errors import CancelledError
 from deepscan_client.verdict import Progress, Verdict
 from pipelines.analyzers.landmarks import IRIS, MESH
 from pipelines.analyzers.lip_sync import NETWORK as LIP_SYNC
@@ -52,6 +51,7 @@ from pipelines.video.evidence import VideoEvidence
 from pipelines.video.faces import find_faces_of_frames
 from pipelines.video.follow import Follower, Seen
 from pipelines.video.in_step import with_lip_sync
+from pipelines.video.leaving import Check, Stopped, checker
 from pipelines.video.native import with_main_face
 from pipelines.video.sampling import Held, OpenVideo, open_video
 from pipelines.video.sequences import ask_sequences, embeddings_of
@@ -67,7 +67,6 @@ WHOLE_SIDE = 1920
 """Longer side up to which a frame is turned into RGB once, for detection and for the crops."""
 CROPS = 32
 """Crops of one call; ``stopped`` is asked before each."""
-Stopped = Callable[[], bool]
 Report = Callable[[Progress], object]
 
 
@@ -133,12 +132,14 @@ class VideoAnalyzer:
             deepscan_client.errors.CancelledError: ``stopped`` returned True.
             deepscan_client.errors.DeepScanError: a network did not answer.
         """
-        watching = Watching(self, open_video(Path(path), options or Options()), stopped or (lambda: False))
+        asked = options or Options()
+        check = checker(stopped, asked.request_id)
+        watching = Watching(self, open_video(Path(path), asked, check), check)
         for _ in watching.run():
             yield watching
         evidence = watching.finish()
-        bodies = self.sees_bodies and options is not None and options.analyzers
-        lips = self.hears_lips and (beside is not None or (options is not None and options.analyzers))
+        bodies = self.sees_bodies and asked.analyzers
+        lips = self.hears_lips and (beside is not None or asked.analyzers)
         audio = None if beside is None else beside.audio
         if bodies and lips:
             return with_main_face(evidence, Path(path), self.infer, stopped, audio)
@@ -169,8 +170,8 @@ class VideoAnalyzer:
 class Watching:
     """One video being watched."""
 
-    def __init__(self, analyzer: VideoAnalyzer, video: OpenVideo, stopped: Stopped) -> None:
-        self._analyzer, self._video, self._stopped = analyzer, video, stopped
+    def __init__(self, analyzer: VideoAnalyzer, video: OpenVideo, check: Check) -> None:
+        self._analyzer, self._video, self._check = analyzer, video, check
         self._follower = Follower()
         self._weights: dict[str, str] = {}
         self._ms = dict.fromkeys(("decode", "detect", "track", "align", "networks", "sequences"), 0.0)
@@ -226,10 +227,6 @@ class Watching:
             weights=dict(self._weights),
             ms=dict(self._ms),
         )
-
-    def _check(self) -> None:
-        if self._stopped():
-            raise CancelledError("the caller cancelled the request", request_id=self._video.facts.options.request_id)
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:

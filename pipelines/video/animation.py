@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from cards.limits import MAX_ANIMATION_FRAMES, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, MAX_VIDEO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
+from pipelines.video.leaving import Check, checker
 from pipelines.video.moments import wanted_frames
 from pipelines.video.source import Frame, Pixels, VideoInfo
 
@@ -52,13 +53,18 @@ class HeldPicture:
 class AnimationSource:
     """The pictures of one animation. A file with a single picture is a video of one frame.
 
+    Args:
+        path: a local file.
+        check: called for each picture; what it raises ends the work.
+
     Raises:
         MediaError: not such a file, or its pictures do not decode.
         LimitError: too many bytes, pixels, pictures or seconds.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Check | None = None) -> None:
         self.path = path
+        self._check = check or checker(None)
         self.damaged = 0
         if path.stat().st_size > MAX_IMAGE_BYTES:
             raise LimitError(
@@ -119,6 +125,7 @@ class AnimationSource:
         self.damaged = 0
         image = self._open()
         for index in wanted_frames(self._times, self.info.seconds, num_frames, fps, window).tolist():
+            self._check()
             try:
                 image.seek(index)
                 pixels = _flat(image)
@@ -146,6 +153,7 @@ class AnimationSource:
                     raise LimitError(
                         f"the animation has more than {MAX_ANIMATION_FRAMES:,} pictures", remedy="save it as a video"
                     )
+                self._check()
                 image.seek(index)
                 image.load()
                 told = float(image.info.get("duration") or 0.0)

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan_client.errors import CancelledError, InputError
+from deepscan_client.errors import InputError
 from pipelines.analyzers.biometrics import Measured, measured_of, read_face, watched
 from pipelines.analyzers.face_series import KeptPoints
 from pipelines.analyzers.landmarks import MARGIN, SIDE
 from pipelines.image.align import face_sizes
 from pipelines.infer import Infer
 from pipelines.video.evidence import TrackEvidence, VideoEvidence
+from pipelines.video.leaving import checker
 from pipelines.video.sampling import Held, open_source
 
 NAME = "biometrics"
@@ -61,7 +62,7 @@ def with_biometrics(
         stopped: asked before each frame.
 
     Raises:
-        CancelledError: ``stopped`` returned True.
+        deepscan_client.errors.CancelledError: ``stopped`` returned True.
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
     start = time.monotonic_ns()
@@ -115,9 +116,9 @@ def read_body(
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
 
     def frames() -> Iterator[_Picture]:
-        for held in open_source(path, _DECODER_THREADS).held(window=(window[0], window[1] + 1e-6)):
-            if stopped is not None and stopped():
-                raise CancelledError("the caller cancelled the request")
+        check = checker(stopped, evidence.facts.options.request_id)
+        for held in open_source(path, _DECODER_THREADS, check).held(window=(window[0], window[1] + 1e-6)):
+            check()
             yield _Picture(held, side)
 
     try:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cards.limits import MAX_AUDIO_BYTES
-from deepscan_client.errors import CancelledError, InputError, LimitError
+from deepscan_client.errors import InputError, LimitError
 from pipelines.analyzers.biometrics import watched
 from pipelines.analyzers.landmarks import MESH
 from pipelines.analyzers.lip_sync import NETWORK, Sync, lip_sync
@@ -25,6 +25,7 @@ from pipelines.audio.speech import MODEL as SPEECH
 from pipelines.infer import Infer
 from pipelines.video.body import main_track
 from pipelines.video.evidence import VideoEvidence
+from pipelines.video.leaving import Check, checker
 from pipelines.video.lips import Lips, read_lips
 from pipelines.video.sound import on_picture_clock, sound_delay
 from pipelines.video.source import Frame, VideoSource
@@ -76,7 +77,7 @@ def with_lip_sync(
         audio: a recording that begins with the video, instead of its own sound track.
 
     Raises:
-        CancelledError: ``stopped`` returned True.
+        deepscan_client.errors.CancelledError: ``stopped`` returned True.
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
     track = main_track(evidence.tracks)
@@ -115,11 +116,11 @@ def in_step(
     heard = None if window is None else hear(path, window, infer, audio)
     if window is None or heard is None:
         return InStep()
-    asked = stopped or (lambda: False)
+    check = checker(stopped)
     try:
-        video = VideoSource(path)
+        video = VideoSource(path, check=check)
         factor = min(1.0, LARGEST / max(video.info.width, video.info.height))
-        frames = _frames(video, (window[0], window[1] + 1e-6), asked)
+        frames = _frames(video, (window[0], window[1] + 1e-6), check)
         lips = read_lips(frames, times, landmarks, infer, factor)
     except InputError:
         return InStep()  # a part of the file that does not decode: the pictures were judged already
@@ -166,11 +167,10 @@ def _samples(path: Path, end: float, audio: bytes | None) -> Samples:
     return on_picture_clock(np.concatenate(parts), delay)[: int(end * RATE)]
 
 
-def _frames(video: VideoSource, window: tuple[float, float], stopped: Callable[[], bool]) -> Iterator[Frame]:
+def _frames(video: VideoSource, window: tuple[float, float], check: Check) -> Iterator[Frame]:
     last = -np.inf
     for frame in video.frames(window=window, max_side=LARGEST):
-        if stopped():
-            raise CancelledError("the caller cancelled the request")
+        check()
         if frame.time - last >= 0.9 / MOST_FPS:
             last = frame.time
             yield frame

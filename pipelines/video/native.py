@@ -36,7 +36,7 @@ def with_main_face(
         audio: a recording that begins with the video, instead of its own sound track.
 
     Raises:
-        CancelledError: ``stopped`` returned True.
+        deepscan_client.errors.CancelledError: ``stopped`` returned True.
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
     track = body.main_track(evidence.tracks)

@@ -11,9 +11,12 @@ from cards.limits import MAX_JUDGED_FRAMES
 from pipelines.options import Options
 from pipelines.video.animation import AnimationSource, HeldPicture, is_animation
 from pipelines.video.evidence import VideoFacts
+from pipelines.video.leaving import Check
 from pipelines.video.source import HeldFrame, VideoSource
 
 DEFAULT_FPS = 5.0
+_BLOCK = 1 << 22
+"""Bytes that are hashed at a time."""
 Source = VideoSource | AnimationSource
 Held = HeldFrame | HeldPicture
 
@@ -49,8 +52,12 @@ class OpenVideo:
         return self._source.held(num_frames=self._count, fps=self._fps)
 
 
-def open_source(path: Path, threads: int = 1) -> Source:
+def open_source(path: Path, threads: int = 1, check: Check | None = None) -> Source:
     """The frames of a file, by what its first bytes say it is.
+
+    Args:
+        path: the file; threads: for the decoder.
+        check: called between two packets or pictures; what it raises ends the work.
 
     Raises:
         MediaError: missing, empty, not a video, or nothing of it decodes.
@@ -60,23 +67,27 @@ def open_source(path: Path, threads: int = 1) -> Source:
     if path.is_file():
         with path.open("rb") as stream:
             head = stream.read(16)
-    return AnimationSource(path) if is_animation(head) else VideoSource(path, threads)
+    return AnimationSource(path, check) if is_animation(head) else VideoSource(path, threads, check)
 
 
-def open_video(path: Path, options: Options) -> OpenVideo:
-    """Read a file's packets and say what is in it.
+def open_video(path: Path, options: Options, check: Check | None = None) -> OpenVideo:
+    """Read a file's packets and say what is in it; ``check`` as of :func:`open_source`.
 
     Raises:
         MediaError: missing, empty, not a video, or nothing of it decodes.
         LimitError: too many bytes, pixels, seconds or frames.
     """
     started = time.monotonic_ns()
-    source = open_source(path)
+    source = open_source(path, check=check)
     info = source.info
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            if check is not None:
+                check()
     facts = VideoFacts(
-        sha256=digest,
+        sha256=digest.hexdigest(),
         bytes=path.stat().st_size,
         format=info.format,
         codec=info.codec,

@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_FRAMES, MAX_VIDEO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
+from pipelines.video.leaving import Check, checker
 from pipelines.video.moments import wanted_frames
 
 Pixels = npt.NDArray[np.uint8]
@@ -30,6 +31,8 @@ Pixels = npt.NDArray[np.uint8]
 #: What may be opened. Play lists are left out: they name other files and addresses.
 FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,m4v,mjpeg"
 _WORTH_A_JUMP = 30  # frames
+_LISTED = 256
+"""Packets that are listed between two checks: some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -96,19 +99,22 @@ class VideoSource:
     Args:
         path: a local file; addresses are not opened.
         threads: for the decoder.
+        check: called for each packet that is decoded, and while packets are listed, whatever lies between two frames
+            that are wanted; what it raises ends the work.
 
     Raises:
         MediaError: missing, empty, not a video, cut off before its index, or nothing of it decodes.
         LimitError: too many bytes, pixels, seconds or frames (``cards/limits.py``).
     """
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
+    def __init__(self, path: Path | str, threads: int = 1, check: Check | None = None) -> None:
         self.path, self.threads = Path(path), threads
+        self._check = check or checker(None)
         #: Frames that were damaged and left out by the last ``frames``.
         self.damaged = 0
         self._check_file()
         with self._open() as (container, stream):
-            self._stamps, self._keys = _packet_times(container, stream)
+            self._stamps, self._keys = _packet_times(container, stream, self._check)
             self._base = float(stream.time_base or 0)
             shape = stream.codec_context.sample_aspect_ratio
             self._aspect = min(4.0, max(0.25, float(shape))) if shape else 1.0
@@ -273,6 +279,7 @@ class VideoSource:
         """Whole frames from here on; what is damaged is counted and left out."""
         packets = container.demux(stream)
         while True:
+            self._check()
             try:
                 packet = next(packets, None)
                 if packet is None:
@@ -318,7 +325,7 @@ def _is_cover(stream: VideoStream) -> bool:
 
 
 def _packet_times(
-    container: InputContainer, stream: VideoStream
+    container: InputContainer, stream: VideoStream, check: Check
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Presentation stamps of all packets and of the key frames, rising and each once."""
     stamps: list[int] = []
@@ -335,6 +342,8 @@ def _packet_times(
         if stamp is None or not packet.size or packet.is_discard:
             continue
         stamps.append(stamp)
+        if len(stamps) % _LISTED == 0:
+            check()
         if packet.is_keyframe:
             keys.append(stamp)
         if len(stamps) > MAX_VIDEO_FRAMES:

@@ -32,7 +32,7 @@ from ml_backend.inference.engine import DeepfakeInferenceEngine
 from ml_backend.inference.settings import read_settings
 from pipelines.audio.source import decode_audio
 from tests.pipelines.video.test_in_step import write_talking
-from tests.scenarios.test_videos_served import a_second, emptied, swaying
+from tests.scenarios.test_videos_served import emptied, soon, swaying
 
 pytestmark = pytest.mark.triton
 VOICE = Path(__file__).resolve().parents[2] / "samples" / "audio" / "voicemail.mp3"
@@ -152,11 +152,11 @@ def test_requests_that_break_the_rules_get_typed_errors_and_leave_nothing(
 
 
 def test_a_caller_who_goes_away_frees_the_work(
-    triton_server: Any, spool: Path, tmp_path: Path, samples: NDArray[np.float32]
+    triton_server: Any, spool: Path, silent: Path, tmp_path: Path, samples: NDArray[np.float32]
 ) -> None:
     long = write_talking(tmp_path / "long.mkv", swaying(60) * 15, np.resize(samples, 36 * 16_000))
     cancellation = Cancellation()
     with DeepScanClient(triton_server.grpc_url) as client:
         with pytest.raises(CancelledError):
             client.detect_multimodal(long, on_progress=lambda told: cancellation.cancel(), cancellation=cancellation)
-        assert emptied(spool, 60.0) < a_second()
+        assert emptied(spool, 60.0) < soon(client, silent)
