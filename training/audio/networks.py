@@ -157,8 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train one network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=("voice_spectrogram", "voice_mfcc", "voice_raw"))
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--steps", type=int, default=0, help="at most; 0: as many as fit into the minutes")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of the wall clock, all runs together")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="+",
+        default=(0,),
+        help="at most; 0: as many as fit; of several each is a run RUN_STEPS",
+    )
     parser.add_argument("--pairs", type=int, default=8, help="a step")
     parser.add_argument(
         "--rehearse", nargs="+", default=(), metavar="FAMILY", help="measure on these, never trained on"
@@ -172,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
+    began = time.monotonic()
     if options.pack:
         cache, cut = read_packs(options.pack)
     else:
@@ -180,16 +187,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cache = load_voice_cache(options.cache)
         cut = cut_cache(cache)
     run = options.run or Path(".cache/runs") / options.network
-    recipe = Recipe(
-        minutes=options.minutes,
-        steps=options.steps,
-        pairs=options.pairs,
-        rate=options.rate,
-        seed=options.seed,
-        rehearse=tuple(options.rehearse),
-        speakers=options.speakers,
-    )
-    train_network(options.network, cache, cut, recipe, run)
+    for steps in options.steps:
+        recipe = Recipe(
+            minutes=options.minutes - (time.monotonic() - began) / 60,
+            steps=steps,
+            pairs=options.pairs,
+            rate=options.rate,
+            seed=options.seed,
+            rehearse=tuple(options.rehearse),
+            speakers=options.speakers,
+        )
+        if recipe.minutes <= 0:
+            _LOG.warning("no time is left for %d steps", steps)
+            continue
+        folder = run if len(options.steps) == 1 else run.with_name(f"{run.name}_{steps}")
+        train_network(options.network, cache, cut, recipe, folder)
     return 0
 
 
