@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 
 from cards.card import ModelCard, Precision
@@ -41,9 +42,17 @@ class OnnxNetwork:
             self._lean = self._load(_without_optional(card, path))
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Arrays:
-        """Run one batch; outputs by name."""
+        """Run one batch, in pieces where the card says so; outputs by name."""
         session = self._lean if self._always.issuperset(outputs) else self._all_outputs()
-        return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
+        step = self._card.session.together
+        count = len(next(iter(inputs.values())))
+        if step is None or not self._card.max_batch_size or count <= step:
+            return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
+        parts = [
+            session.run(list(outputs), {name: rows[start : start + step] for name, rows in inputs.items()})
+            for start in range(0, count, step)
+        ]
+        return {name: np.concatenate(rows) for name, *rows in zip(outputs, *parts, strict=True)}
 
     def _all_outputs(self) -> onnxruntime.InferenceSession:
         """The session that computes everything, loaded at its first use: heat maps are asked for rarely."""

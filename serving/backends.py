@@ -76,16 +76,23 @@ def backends_folder(target: Path | None = None) -> Path:
     return folder
 
 
+_LARGE_BYTES = 2 * 1024 * 1024
+"""More than a photo of 640 px takes, and less than a frame of 720p."""
+
+
 def server_environment() -> dict[str, str]:
     """Environment variables of the server and its stubs.
 
     The stub finds this environment's site-packages through ``PATH`` and reads the ``.pth`` files of editable
-    installs there. One thread for each library: instances, not threads, share the cores.
+    installs there. One thread for each library: instances, not threads, share the cores. What is freed of pictures
+    and files goes back to the system at once: with its moving threshold the C library keeps it in the pools of many
+    threads, some 350 MB after two long videos.
     """
     packages = wheel_folder().parent.parent
     bin_folder = Path(sys.prefix) / "bin"
     inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "VIRTUAL_ENV")}
     return {
+        "MALLOC_MMAP_THRESHOLD_": str(_LARGE_BYTES),
         **inherited,
         "VIRTUAL_ENV": sys.prefix,
         "PATH": f"{bin_folder}:{os.environ.get('PATH', '/usr/bin:/bin')}",

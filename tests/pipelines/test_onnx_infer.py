@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,3 +53,23 @@ def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
     for name in ("frame_cnn", "blend_cnn"):
         with pytest.raises(InstallationError, match=f"deepscan export {name}"):
             OnnxNetwork(REPOSITORY.card(name), damaged)
+
+
+def test_a_large_batch_is_run_in_the_pieces_of_its_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = load_network(REPOSITORY, "frame_cnn")
+    assert REPOSITORY.card("frame_cnn").session.together == 4
+    crops = np.random.default_rng(4).integers(0, 256, (10, 160, 160, 3)).astype(np.uint8)
+    ran: list[int] = []
+
+    class Counted:
+        def run(self, outputs: list[str], inputs: dict[str, Any]) -> list[Any]:
+            ran.append(len(inputs["IMAGES"]))
+            return list(session.run(outputs, inputs))
+
+    session = network._lean
+    monkeypatch.setattr(network, "_lean", Counted())
+    answer = network.run({"IMAGES": crops}, ["LOGIT", "RECORD"])
+    assert ran == [4, 4, 2]
+    assert answer["RECORD"].shape == (10, 8)
+    one_by_one = [network.run({"IMAGES": crop[None]}, ["LOGIT"])["LOGIT"] for crop in crops]
+    np.testing.assert_allclose(answer["LOGIT"], np.concatenate(one_by_one), atol=1e-4)
