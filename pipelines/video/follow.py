@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.image.faces import Faces
 from pipelines.video.evidence import TrackEvidence
 from pipelines.video.sequences import USUAL
-from pipelines.video.tracker import Tracker, describe_faces, is_cut
+from pipelines.video.tracker import Tracker, describe_faces, is_new_shot, shades_of
 
 Pixels = NDArray[np.uint8]
 _SMALL = 32
@@ -51,7 +51,7 @@ class Follower:
     def __init__(self) -> None:
         self._tracker = Tracker()
         self._columns: dict[int, _Column] = {}
-        self._before: Pixels | None = None
+        self._before: NDArray[np.float64] | None = None
 
     def number(self, time: float, small: Pixels, faces: Faces, factor: float) -> list[Seen]:
         """The faces of the next frame that belong to tracks.
@@ -60,8 +60,9 @@ class Follower:
             time: seconds; small: the frame as the detector saw it, UINT8 [h, w, 3].
             faces: in pixels of ``small``; factor: from those to pixels of the upright frame.
         """
-        cut = self._before is not None and is_cut(self._before, small)
-        self._before = small
+        shades = shades_of(small)
+        cut = self._before is not None and is_new_shot(self._before, shades)
+        self._before = shades
         whole = Faces(faces.boxes * np.float32(factor), faces.scores, faces.landmarks * np.float32(factor))
         numbers = self._tracker.update(time, whole, describe_faces(small, faces), cut)
         return [Seen(number, time, whole[[item]]) for item, number in enumerate(numbers) if number >= 0]

@@ -82,16 +82,22 @@ def describe_faces(pixels: Pixels, faces: Faces) -> FloatArray:
     return np.asarray(table / np.linalg.norm(table, axis=1, keepdims=True))
 
 
+def shades_of(pixels: Pixels) -> FloatArray:
+    """Coarse colour histograms of a frame in a 2x2 grid, [4, 216]: what two frames of one shot share."""
+    small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
+    parts = [small[y : y + 32, x : x + 32] for y in (0, 32) for x in (0, 32)]
+    bins = [cv2.calcHist([part], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3).reshape(-1) / 1024.0 for part in parts]
+    return np.asarray(np.stack(bins), dtype=np.float64)
+
+
+def is_new_shot(before: FloatArray, after: FloatArray, threshold: float = 0.45) -> bool:
+    """Whether frames with these :func:`shades_of` belong to different shots: by the distance (0..1) of the two."""
+    return bool(np.abs(before - after).sum(axis=1).mean() / 2 > threshold)
+
+
 def is_cut(before: Pixels, after: Pixels, threshold: float = 0.45) -> bool:
-    """Whether two frames belong to different shots: distance (0..1) of their coarse colour histograms in a 2x2 grid."""
-
-    def histograms(pixels: Pixels) -> FloatArray:
-        small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
-        parts = [small[y : y + 32, x : x + 32] for y in (0, 32) for x in (0, 32)]
-        bins = [cv2.calcHist([part], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3).reshape(-1) / 1024.0 for part in parts]
-        return np.asarray(np.stack(bins), dtype=np.float64)
-
-    return bool(np.abs(histograms(before) - histograms(after)).sum(axis=1).mean() / 2 > threshold)
+    """Whether two frames belong to different shots."""
+    return is_new_shot(shades_of(before), shades_of(after), threshold)
 
 
 class Tracker:
