@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cards import ModelRepository
@@ -15,10 +17,11 @@ from deepscan.evaluate import Report, make_report, summary_lines
 from deepscan.inputs import Found
 from deepscan.labelled import Item, read_items
 from deepscan.scan import Result
-from deepscan_client import Medium, RequestError, Verdict, make_verdict
+from deepscan_client import FakeCall, Medium, RequestError, Track, Verdict, make_verdict
 from deepscan_client.verdict import Evidence
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+TRACK = Track(0, 0.0, 1.0, 5, 0.5, 0.9, 0.8)
 
 
 def photos(folder: Path, spread: dict[str, list[float]]) -> Path:
@@ -190,3 +193,50 @@ def test_the_samples_through_the_real_server(triton_server: Any, tmp_path: Path)
         *ModelRepository().card("image_faces").calls,
         "image_verdict",
     }
+
+
+def test_a_folder_of_videos_is_a_group_of_its_own(
+    deepscan_line: Any, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    frames = [np.full((32, 32, 3), level, np.uint8) for level in (10, 90, 200)]
+    said: dict[bytes, float] = {}
+    for place, value in {"swap/real/a": 0.1, "swap/real/b": 0.7, "swap/fake/c": 0.9, "swap/fake/d": 0.2}.items():
+        (tmp_path / "in" / place).parent.mkdir(parents=True, exist_ok=True)
+        path = write_video(tmp_path / "in" / f"{place}.mp4", frames, keys=1 + len(said))
+        path.write_bytes(path.read_bytes() + place.encode())  # no two alike
+        said[path.read_bytes()] = value
+
+    def judge(call: FakeCall) -> Verdict:
+        value = said[call.video]
+        return make_verdict("fake" if value > 0.5 else "real", value, medium=Medium.VIDEO, tracks=(TRACK,))
+
+    deepscan_line.answer = judge
+    out = tmp_path / "report.json"
+    outcome = deepscan_line("evaluate", tmp_path / "in", "--json", out)
+    assert outcome.exit_code == Exit.DONE, outcome.output
+    report = Report.model_validate_json(out.read_text())
+    (group,) = report.quality.groups
+    assert (group.group, group.real, group.fake, group.auc.value) == ("swap", 2, 2, 0.75)
+    (pooled,) = report.pooled
+    assert (pooled.medium, pooled.gradable, pooled.gradable_conclusive) == (Medium.VIDEO, 4, 4)
+    assert {call.model for call in deepscan_line.transport.calls} == {"deepfake_video"}
+
+
+@pytest.mark.triton
+def test_videos_through_the_real_server_and_one_that_is_broken(triton_server: Any, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from deepscan.cli import app
+
+    whole = (SAMPLES / "video" / "portrait.mp4").read_bytes()
+    for place, data in {"clips/real/a.mp4": whole, "clips/fake/cut.mp4": whole[: len(whole) // 2]}.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(data)
+    out = tmp_path / "report.json"
+    arguments = ["evaluate", str(tmp_path / "clips"), "--json", str(out), "--triton", triton_server.grpc_url]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == Exit.SOME_FAILED, outcome.output
+    report = Report.model_validate_json(out.read_text())
+    assert (report.quality.items, report.failed) == (1, 1)
+    assert "cut.mp4: truncated" in outcome.output
+    assert "deepfake_video" in {model["name"] for model in report.models}
