@@ -105,7 +105,7 @@ def test_gateway_engine_and_client_agree_on_recordings(triton_server: Server, ga
             assert by_engine.suspicious == by_client.suspicious
             assert "duration" in str(by_engine)
     health = httpx.get(f"{gateway.url}/api/health").json()
-    assert health["media"] == {"image": "ready", "audio": "ready"}
+    assert health["media"] == {"image": "ready", "audio": "ready", "video": "ready"}
 
 
 def test_options_and_heat_maps_reach_the_models(gateway: Process) -> None:
