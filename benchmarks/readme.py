@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.readme_videos import lines_of
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -141,6 +143,11 @@ def _long_lines() -> list[str]:
     return [f"Long recordings are judged with progress: {'; '.join(parts)}.", ""]
 
 
+def video_lines() -> list[str]:
+    """See :mod:`benchmarks.readme_videos`."""
+    return lines_of(_read)
+
+
 def size_lines() -> list[str]:
     """Rows of the table of installed sizes."""
     sizes = _read("sizes.json")
@@ -151,6 +158,7 @@ def size_lines() -> list[str]:
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "measured": measured_lines,
     "voices": voice_lines,
+    "videos": video_lines,
     "sizes": size_lines,
 }
 PEERS = {"aasist": "AASIST", "aasist-l": "AASIST-L", "rawgat-mul": "RawGAT-ST"}
