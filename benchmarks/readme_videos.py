@@ -34,8 +34,8 @@ def _spread(told: dict[str, Any]) -> str:
 def _fold_lines(told: dict[str, Any]) -> str:
     verdict = told["verdict"]
     return (
-        f"{told['clips']} clips ({told['real']} real) of many generators, each scored by networks that had not seen its "
-        f"source: AUC {_spread(verdict)}, or {verdict['auc_with_weights_of_other_folds']:.3f} where the weights of the "
+        f"{told['clips']} clips ({told['real']} real) of many generators, each scored by networks that had not seen "
+        f"its source: AUC {_spread(verdict)}, or {verdict['auc_with_weights_of_other_folds']:.3f} where the weights of the "
         f"verdict come from the other folds as well; {100 * verdict['flagged_reals']:.1f} % of the real clips and "
         f"{100 * verdict['flagged_fakes']:.1f} % of the fakes flagged. `frame_cnn` knew stills of some FaceForensics++ "
         f"clips; without that set the AUC is {verdict['auc_without_ffpp']:.3f}. By generator: "
@@ -70,8 +70,8 @@ def _speed_lines(told: dict[str, Any]) -> str:
     stages = [(ms, name) for name, ms in whole["stages_ms"].items() if name not in left_out]
     where = ", ".join(f"{name} {ms / 1000:.1f}" for ms, name in sorted(stages, reverse=True)[:5])
     return (
-        f"Ten seconds of 720p with one face take {alone['wall_s']:.1f} s ({alone['frames']} frames), with body and lips "
-        f"at every frame and the sound {whole['wall_s']:.1f} s (seconds by stage: {where})."
+        f"Ten seconds of 720p with one face take {alone['wall_s']:.1f} s ({alone['frames']} frames), with body and "
+        f"lips at every frame and the sound {whole['wall_s']:.1f} s (seconds by stage: {where})."
     )
 
 
