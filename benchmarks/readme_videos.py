@@ -35,8 +35,8 @@ def _fold_lines(told: dict[str, Any]) -> str:
     verdict = told["verdict"]
     return (
         f"{told['clips']} clips ({told['real']} real) of many generators, each scored by networks that had not seen "
-        f"its source: AUC {_spread(verdict)}, or {verdict['auc_with_weights_of_other_folds']:.3f} where the weights of the "
-        f"verdict come from the other folds as well; {100 * verdict['flagged_reals']:.1f} % of the real clips and "
+        f"its source: AUC {_spread(verdict)}, or {verdict['auc_with_weights_of_other_folds']:.3f} where the weights of "
+        f"the verdict come from the other folds as well; {100 * verdict['flagged_reals']:.1f} % of the real clips and "
         f"{100 * verdict['flagged_fakes']:.1f} % of the fakes flagged. `frame_cnn` knew stills of some FaceForensics++ "
         f"clips; without that set the AUC is {verdict['auc_without_ffpp']:.3f}. By generator: "
         "[benchmarks/results/video_folds.json](benchmarks/results/video_folds.json)."
