@@ -94,19 +94,19 @@ def read_face(
     Raises:
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
-    reader = FaceReader(infer, keep)
     window = watched(times)
-    if window is None:
-        return reader.finish()
     last = -np.inf
-    for frame in frames:
-        # A little slack, so that 30 frames a second with rounded times are all taken.
-        if not window[0] - 1e-6 <= frame.time <= window[1] + 1e-6 or frame.time - last < 0.9 / MOST_FPS:
-            continue
-        last = frame.time
-        (here,), (followed,) = landmarks_at(times, landmarks, np.array([frame.time]))
-        reader.add(frame.time, frame.pixels, here, bool(followed))
-    return reader.finish()
+    with FaceReader(infer, keep) as reader:
+        if window is None:
+            return reader.finish()
+        for frame in frames:
+            # A little slack, so that 30 frames a second with rounded times are all taken.
+            if not window[0] - 1e-6 <= frame.time <= window[1] + 1e-6 or frame.time - last < 0.9 / MOST_FPS:
+                continue
+            last = frame.time
+            (here,), (followed,) = landmarks_at(times, landmarks, np.array([frame.time]))
+            reader.add(frame.time, frame.pixels, here, bool(followed))
+        return reader.finish()
 
 
 def biometrics(

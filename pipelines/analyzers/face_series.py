@@ -3,12 +3,14 @@
 Every frame gives the colour of the skin and one eye's contour and iris; the eyes take turns, unless one is turned away.
 The face mesh is asked 12.5 times a second, which is enough for mouth and head, and where the eyes are is read between.
 Where points of the mesh are wanted at every frame (lips against sound), it is asked there, and all else stays the same.
-The networks are asked once for :data:`CHUNK` frames: the meshes of one chunk beside the eyes of the one before, so that
-two cores work. Memory: one chunk of crops (5.5 MB) and some 500 bytes for each frame.
+The networks are asked once for :data:`CHUNK` frames: the meshes of one chunk beside the eyes of the one before, while
+the frames of the next are decoded and cut, so that two cores work. Memory: two chunks of crops (11 MB) and some 500
+bytes for each frame.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,8 +117,17 @@ class _Eyes:
     present: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the networks are at work on."""
+
+    chunk: _Chunk | None
+    eyes: _Eyes | None
+    answers: Future[dict[str, Arrays]]
+
+
 class FaceReader:
-    """Takes the frames of one face in the order of time.
+    """Takes the frames of one face in the order of time. To be closed, so that no call is left behind.
 
     Args:
         infer: runs ``face_mesh`` and ``eye_iris``.
@@ -131,6 +142,8 @@ class FaceReader:
         self._last_mesh = -np.inf
         self._known: tuple[Floats, Floats, Floats] | None = None
         self._waiting: _Eyes | None = None
+        self._asked: _Asked | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="face")
         self._count = 0
         self._weights: dict[str, str] = {}
         self._columns: dict[str, list[Floats]] = {}
@@ -160,7 +173,7 @@ class FaceReader:
         Raises:
             deepscan_client.errors.DeepScanError: a network did not answer.
         """
-        while self._frames or self._waiting is not None:
+        while self._frames or self._waiting is not None or self._asked is not None:
             self._ask()
         lips, points, lost = self._column("lips"), self._column("points", len(POSE_POINTS), 2), self._column("lost") > 0
         lips[lost], points[lost] = np.nan, np.nan
@@ -191,20 +204,39 @@ class FaceReader:
         for name, values in columns.items():
             self._columns.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
 
+    def close(self) -> None:
+        """Wait for the call that is under way, if there is one."""
+        self._pool.shutdown(wait=True)
+
+    def __enter__(self) -> FaceReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def _ask(self) -> None:
-        """The meshes of the frames that came, beside the eyes of those before."""
-        chunk, eyes = self._take(), self._waiting
+        """The meshes of the frames that came, beside the eyes of those before; the answers are awaited next time."""
+        self._collect()
+        chunk, eyes, self._waiting = self._take(), self._waiting, None
         batches = []
         if eyes is not None:
             batches.append(Batch(IRIS, {"IMAGES": eyes.pictures}, ("CONTOUR", "IRIS", "RECORD"), _TOGETHER))
         if chunk is not None and (len(chunk.meshed) or self._wanted):
             pictures = mesh_pictures(chunk.crops if self._wanted else chunk.crops[chunk.meshed])
             batches.append(Batch(MESH, {"IMAGES": pictures}, ("POINTS", "PRESENCE", "RECORD"), _TOGETHER))
-        answers = run_batches(self._infer, batches)
+        if chunk is not None or eyes is not None:
+            self._asked = _Asked(chunk, eyes, self._pool.submit(run_batches, self._infer, batches))
+
+    def _collect(self) -> None:
+        """Keep what the networks answered."""
+        if self._asked is None:
+            return
+        asked, self._asked = self._asked, None
+        answers = asked.answers.result()
         self._weights.update({name: digest_hex(answer["RECORD"][0]) for name, answer in answers.items()})
-        if eyes is not None:
-            self._keep_eyes(eyes, answers[IRIS])
-        self._waiting = None if chunk is None else self._look(chunk, answers.get(MESH))
+        if asked.eyes is not None:
+            self._keep_eyes(asked.eyes, answers[IRIS])
+        self._waiting = None if asked.chunk is None else self._look(asked.chunk, answers.get(MESH))
 
     def _take(self) -> _Chunk | None:
         if not self._frames:

@@ -15,6 +15,7 @@ from PIL import Image
 from benchmarks.recordings import encode_pcm
 from cards.repository import ModelRepository
 from deepscan_client.errors import CancelledError
+from pipelines.analyzers.face_series import CHUNK
 from pipelines.audio.analyze import VoiceAnalyzer
 from pipelines.audio.source import decode_audio
 from pipelines.audio.verdict import VoiceJudge
@@ -125,7 +126,10 @@ def test_after_the_call_in_which_the_caller_left_no_network_is_asked(
 
     with pytest.raises(CancelledError):
         VideoAnalyzer(REPOSITORY, infer).evidence(path, Options(analyzers=True), lambda told: None, stopped=stopped)
-    assert infer.seen == left
+    if network not in ("face_mesh", "eye_iris"):
+        assert infer.seen == left
+    # Those are asked while the next frames are decoded: one call of a chunk may be under way, and none follows it.
+    assert all(infer.seen[name] - left[name] <= CHUNK for name in infer.seen)
 
 
 def test_the_sound_is_not_heard_on(tmp_path: Path, write_video: Callable[..., Path], face_frames: Frames) -> None:
