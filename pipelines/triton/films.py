@@ -41,8 +41,9 @@ from pipelines.video.upload import Spool
 WORKERS = 2
 """Videos that one instance judges side by side: decoding and the calls of networks leave Python to others, and a long
 video does not hold up the short ones behind it."""
-QUICK_FRAMES, QUICK_BYTES = 4, 1 << 20
-"""What a request may ask for, and how large its files may be together, to go to the worker of the quick ones."""
+QUICK_FRAMES, QUICK_BYTES = 4, 64 * 1024
+"""What a request may ask for, and how large its files may be together, to go to the worker of the quick ones: not even
+an hour of blackness fits, whose frames would all have to be decoded."""
 _LOOK_SECONDS = 0.1
 """Time between two questions whether the caller is still there; each is a message to another process."""
 _LAST = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
