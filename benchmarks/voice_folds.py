@@ -1,11 +1,13 @@
-"""The robustness rows of training clips, each scored by the head of the fold that left it out.
+"""The robustness rows of clips that no network of the verdict was trained on.
 
-The shipped network has heard these clips; the fold heads have not. The verdict over their scores is the shipped one:
-its calibration, its conditions, its threshold. Features and measures are those that the calibration heard.
+Of ``voice_cepstra`` alone every training clip is scored by the head of the fold that left it out; of several networks
+the clips stand for all that ``training.audio.fuse`` scores: speakers, sources and families of vocoders that stand
+aside. The verdict over their scores is the shipped one: its calibration, its conditions, its threshold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ from pipelines.metrics import auc, eer
 from training.audio.cache import load_voice_cache
 from training.audio.calibrate import Scored, bent, out_of_fold
 from training.audio.conditions import CONDITIONS, chosen_rows, hear_all
+from training.audio.fuse import hear_members
+from training.audio.sound_tracks import TRACKS
 
 GROUP = "out of fold"
 """Name of the rows."""
@@ -37,28 +41,51 @@ NAMES = {
 """The calibration's conditions by their names in the report."""
 
 
-def fold_rows(run: Path, cache: Path, repository: ModelRepository, rounds: int = 1000) -> list[SoundRow]:
+def fold_rows(
+    runs: Mapping[str, Path], cache: Path, repository: ModelRepository, tracks: Path = TRACKS, rounds: int = 1000
+) -> list[SoundRow]:
     """A row for each condition.
 
     Args:
-        run: of ``voice_cepstra``, with ``folds.npz``; cache: of training speech.
+        runs: of the verdict's members, by name; that of ``voice_cepstra`` with ``folds.npz``.
+        cache: of training speech; tracks: of the other sources (``training.audio.sound_tracks``).
 
     Raises:
-        InstallationError: the repository's verdict is fused of other members, or not calibrated.
+        InstallationError: the repository's verdict is fused of other members, or they are not calibrated.
         FileNotFoundError: run or cache is missing.
     """
-    fusion, calibration = repository.record(VERDICT).fusion, repository.record(MEMBER).calibration
-    if fusion is None or calibration is None or set(fusion.weights) != {MEMBER}:
+    fusion = repository.record(VERDICT).fusion
+    if fusion is None or set(fusion.weights) != set(runs):
+        members = "nothing" if fusion is None else " and ".join(fusion.weights)
         raise InstallationError(
-            f"{VERDICT} is not fused of {MEMBER} alone", remedy="leave --run out, or fuse fold scores of all members"
+            f"{VERDICT} is fused of {members}, not of {' and '.join(runs)}", remedy="name a --run of each member"
         )
+    calibrations = {}
+    for name in runs:
+        calibration = repository.record(name).calibration
+        if calibration is None:
+            raise InstallationError(f"{name} is not calibrated", remedy="python -m training.audio.fuse")
+        calibrations[name] = calibration
     clips = load_voice_cache(cache)
-    return scored_rows(out_of_fold(run, clips, hear_all(clips, chosen_rows(clips))), calibration, fusion, rounds)
+    if set(runs) == {MEMBER}:
+        scored = out_of_fold(runs[MEMBER], clips, hear_all(clips, chosen_rows(clips)))
+        return scored_rows(scored, {MEMBER: scored.logit}, calibrations, fusion, rounds)
+    held = hear_members(runs, clips, load_voice_cache(tracks))
+    logits = {name: held.logits[:, column] for column, name in enumerate(held.names)}
+    return scored_rows(held.scored, logits, calibrations, fusion, rounds)
 
 
-def scored_rows(scored: Scored, calibration: Calibration, fusion: Fusion, rounds: int = 1000) -> list[SoundRow]:
-    """Rows of out-of-fold scores under the shipped verdict."""
-    log_odds = fusion.weights[MEMBER] * (calibration.slope * scored.logit + calibration.intercept) + fusion.bias
+def scored_rows(
+    scored: Scored,
+    logits: Mapping[str, NDArray[np.float64]],
+    calibrations: Mapping[str, Calibration],
+    fusion: Fusion,
+    rounds: int = 1000,
+) -> list[SoundRow]:
+    """Rows of out-of-fold scores [e] of the members under the shipped verdict."""
+    log_odds = np.full(len(scored.label), fusion.bias)
+    for name, values in logits.items():
+        log_odds += fusion.weights[name] * (calibrations[name].slope * values + calibrations[name].intercept)
     drowned = np.zeros(len(log_odds), bool)
     if fusion.conditions is not None:
         log_odds, drowned = bent(log_odds, scored, fusion.conditions)

@@ -2,8 +2,8 @@
 
 Each PATH holds labelled recordings as ``deepscan evaluate`` reads them (``<group>/real``, ``<group>/fake``); with
 ``--reals`` come folders of real recordings alone. Everything runs in process, with the shipped models; the answer goes
-to ``benchmarks/results/voice_robustness.json``. With ``--run`` the training clips stand beside them, each scored by the
-head of the fold that left it out.
+to ``benchmarks/results/voice_robustness.json``. With ``--run NAME=RUN``, one for each member of the verdict, clips that
+no member was trained on stand beside them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from deepscan_client.codes import Medium
 from deepscan_client.errors import DeepScanError
 from pipelines.assessment.local import Labelled
 from pipelines.assessment.voices import ALL, PAIRED, Heard, LocalVoiceJudge, SoundRow, sound_rows, sweep_sounds
+from training.audio.sound_tracks import TRACKS
 
 TARGET = Path(__file__).resolve().parent / "results" / "voice_robustness.json"
 MUST_FLAGGED, MUST_CONCLUSIVE = 0.10, 0.60
@@ -136,8 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.voice_robustness", description=__doc__)
     parser.add_argument("paths", nargs="*", type=Path, help="labelled recordings")
     parser.add_argument("--reals", nargs="*", type=Path, default=[], help="folders of real recordings")
-    parser.add_argument("--run", type=Path, help="run of voice_cepstra")
+    parser.add_argument("--run", nargs="+", default=[], metavar="NAME=RUN", help="of each member of the verdict")
     parser.add_argument("--cache", type=Path, default=Path(".cache/voice"), help="of training speech, for --run")
+    parser.add_argument("--tracks", type=Path, default=TRACKS, help="speech of other sources, for --run")
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=TARGET)
@@ -148,7 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not items:
             parser.error("there are no recordings")
         repository = ModelRepository(options.models)
-        more = [] if options.run is None else fold_rows(options.run, options.cache, repository)
+        runs = {name: Path(run) for name, _, run in (each.partition("=") for each in options.run)}
+        more = fold_rows(runs, options.cache, repository, options.tracks) if runs else []
         swept = sweep_sounds(LocalVoiceJudge(repository), items, workers=options.workers)
     except (DeepScanError, FileNotFoundError) as error:
         told = f"{error.message}\n{error.remedy}" if isinstance(error, DeepScanError) else str(error)

@@ -19,7 +19,7 @@ import torch
 from pipelines.metrics import auc, platt
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.networks import TRAINED
-from training.audio.pairs import HELD, held_out
+from training.audio.pairs import HELD, aside, held_out
 from training.audio.train import family_aucs, sources_in
 from training.fusion import calibrate
 from training.models.registry import network
@@ -42,8 +42,8 @@ def finish(run: Path, cache: VoiceCache) -> float:
         raise ValueError(f"{len(missing)} clips of the run are not in the cache, such as {missing[0]}")
     used = np.zeros(len(cache), np.bool_)
     used[[place[path] for path in told["paths"]]] = True
-    chosen, held = held_out(cache)
-    if (used & ~chosen).any():
+    _, held = held_out(cache)
+    if (used & aside(cache)).any():
         raise ValueError("the run was trained on clips that stand aside")
     state = {key: value.float() if value.is_floating_point() else value for key, value in told["state"].items()}
     network(told["network"]).empty().load_state_dict(state)

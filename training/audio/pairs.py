@@ -88,13 +88,19 @@ def read_packs(folders: Sequence[Path]) -> tuple[VoiceCache, Cut]:
     return cache, Cut(np.stack(audio), **whole, weight=np.array(told["weight"], np.float32))
 
 
+def aside(cache: VoiceCache) -> Mask:
+    """Clips that no network may be trained on: of the families and of the speakers that stand aside."""
+    share = np.array([row.fold == HELD_SPEAKERS for row in cache.rows])
+    return np.asarray(share | np.isin(cache.column("family"), HELD))
+
+
 def held_out(cache: VoiceCache) -> tuple[Mask, Mask]:
     """What trains, and what is held: the families and the speakers that stand aside."""
     families = cache.column("family")
     share = np.array([row.fold == HELD_SPEAKERS for row in cache.rows])
-    kind = np.isin(families, HELD)
-    paired = ((cache.labels == 0) | (cache.partner >= 0)) & ~np.isin(families, AGAINST)
-    return paired & ~share & ~kind, paired & share & (kind | (cache.labels == 0))
+    paired = (cache.labels == 0) | (cache.partner >= 0)
+    held = paired & share & (np.isin(families, HELD) | (cache.labels == 0))
+    return paired & ~aside(cache) & ~np.isin(families, AGAINST), held
 
 
 def rehearsal(cache: VoiceCache, families: Sequence[str], speakers: int) -> tuple[Mask, Mask]:
