@@ -239,7 +239,7 @@ def export_model(
         "parity": errors,
         "calibration": fit.calibration if fit else None,
         "precisions": precisions,
-        **told_of(checkpoint, state, photos),
+        **told_of(checkpoint, state, cache if photos is not None else None),
         **(extra or {}),
     }
     write_record(partial, VersionRecord(**fields))

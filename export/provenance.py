@@ -8,7 +8,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cards.record import DataSource
-from training.data.cache import PhotoCache
 from training.report import data_sources, licence_of, run_settings
 
 
@@ -19,18 +18,18 @@ def settings_in(state: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def told_of(checkpoint: Path, state: Mapping[str, Any], photos: PhotoCache | None) -> dict[str, Any]:
+def told_of(checkpoint: Path, state: Mapping[str, Any], cache: Path | None) -> dict[str, Any]:
     """Fields ``trained_on``, ``training``, ``licence`` and ``commercial`` of a record.
 
-    ``training.train`` says in its settings which photos of the cache it saw. Other trainers put ``trained_on`` (JSON,
-    a list of :class:`cards.record.DataSource`) and ``result`` (JSON) beside ``settings`` into the checkpoint. Weights
-    whose sources are not told are for research only.
+    ``training.train`` says in its settings which photos of the folder ``cache`` it saw. Other trainers put
+    ``trained_on`` (JSON, a list of :class:`cards.record.DataSource`) and ``result`` (JSON) beside ``settings`` into the
+    checkpoint. Weights whose sources are not told are for research only.
     """
     own = {"step", "spent", "settings"} <= set(state)  # of training.train
     if "trained_on" in state:
         sources = tuple(DataSource.model_validate(item) for item in json.loads(state["trained_on"]))
-    elif own and photos is not None:
-        sources = data_sources(photos, checkpoint)
+    elif own and cache is not None:
+        sources = data_sources(cache, checkpoint)
     else:
         sources = ()
     training = run_settings(checkpoint) if own else {**settings_in(state), **json.loads(state.get("result", "{}"))}

@@ -14,7 +14,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from cards.record import Calibration, DataSource, OperatingPoint
-from training.data.cache import PhotoCache
+from training.data.photos import load_photos
+from training.data.sources import PAIRS
 from training.train import Settings, training_photos
 
 RESEARCH = "Research and evaluation only: some training sources forbid commercial use or state no licence"
@@ -127,10 +128,16 @@ def sources_of(rows: Sequence[Sourced]) -> tuple[DataSource, ...]:
     )
 
 
-def data_sources(cache: PhotoCache, checkpoint: Path) -> tuple[DataSource, ...]:
-    """The sources that a run was trained on, with the number of photos and the licence of each."""
+def data_sources(cache: Path, checkpoint: Path) -> tuple[DataSource, ...]:
+    """The sources that a run was trained on, with the number of photos (frames, of clips) and the licence of each.
+
+    They are all reals, since pseudo-fakes are made of any, and the fakes of the run's pairs.
+    """
     settings, _ = settings_of(checkpoint)
-    chosen = [cache.rows[item] for item in np.flatnonzero(training_photos(cache, settings))]
+    photos, _ = load_photos(cache, settings.stills)
+    fakes = {name for pair in PAIRS if not settings.groups or pair.name in settings.groups for name in pair.fakes}
+    chosen = [photos.rows[item] for item in np.flatnonzero(training_photos(photos, settings))]
+    chosen = [row for row in chosen if not row.label or row.source in fakes]
     return sources_of([replace(row, generator=row.source if row.label else "") for row in chosen])
 
 

@@ -261,8 +261,8 @@ def test_a_run_of_training_train_tells_its_settings_and_the_photos_that_it_saw(
     state["settings"] = json.dumps(asdict(Settings(network="mobile_cnn", start="/some/where/main1/last.pt")))
     torch.save(state, tmp_path / "last.pt")
     seen = DataSource(source="mebeauty", label="real", items=3, licence="free", commercial=True)
-    monkeypatch.setattr(provenance, "data_sources", lambda photos, checkpoint: (seen,))
-    told = provenance.told_of(tmp_path / "last.pt", state, photos=object())  # type: ignore[arg-type]
+    monkeypatch.setattr(provenance, "data_sources", lambda cache, checkpoint: (seen,))
+    told = provenance.told_of(tmp_path / "last.pt", state, tmp_path)
     assert told["trained_on"] == (seen,)
     assert told["commercial"] is True
     assert (told["training"]["steps"], told["training"]["start"]) == (40, "main1")
