@@ -4,9 +4,9 @@ Each stretch of frames is a message with PROGRESS, and the last message is the v
 because not every client is told of Triton's own end of a stream.
 
 A request takes its files at once and then waits for a worker: an upload would expire in Triton's own queue, behind a
-crowd or an hour of video. A caller that went away is noticed between two frames, and its files are gone with its
-request. A request for few frames of a small file has a worker of its own: it takes a fraction of a second, and the
-canary is one, so that an hour of video does not look like a server that is broken.
+crowd or an hour of video. A caller that went away is noticed between two frames, or while it waits in the line, and its
+files are gone with its request. A request for few frames of a small file has a worker of its own: it takes a fraction
+of a second, and the canary is one, so that an hour of video does not look like a server that is broken.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -46,6 +47,8 @@ QUICK_FRAMES, QUICK_BYTES = 4, 64 * 1024
 an hour of blackness fits, whose frames would all have to be decoded."""
 _LOOK_SECONDS = 0.1
 """Time between two questions whether the caller is still there; each is a message to another process."""
+_LINE_SECONDS = 0.25
+"""Time between two looks at those who wait."""
 _LAST = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 Tools = TypeVar("Tools")
@@ -59,6 +62,50 @@ class _Lane(Generic[Tools]):
         self.idle: queue.SimpleQueue[Tools] = queue.SimpleQueue()
         for each in tools:
             self.idle.put(each)
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A request in the line: its files, and what closes them."""
+
+    sender: Any
+    caller: Caller
+    paths: list[Path | None]
+    options: Options
+    held: ExitStack
+
+
+class _Line:
+    """Requests that wait for a worker; whoever takes one out of it answers it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[_Waiting] = set()
+
+    def add(self, waiting: _Waiting) -> None:
+        """Begin to wait."""
+        with self._lock:
+            self._waiting.add(waiting)
+
+    def take(self, waiting: _Waiting) -> bool:
+        """Whether it still waited."""
+        with self._lock:
+            there = waiting in self._waiting
+            self._waiting.discard(waiting)
+            return there
+
+    def give_up(self) -> None:
+        """Let those go whose caller went away. Under the lock: a sender that has sent its last message is not asked."""
+        with self._lock:
+            line = list(self._waiting)
+        for waiting in line:
+            with self._lock:
+                gone = waiting in self._waiting and waiting.caller.left()
+                if gone:
+                    self._waiting.discard(waiting)
+            if gone:
+                waiting.held.close()
+                waiting.sender.send(flags=_LAST)
 
 
 class FilmModel(Generic[Tools]):
@@ -90,6 +137,8 @@ class FilmModel(Generic[Tools]):
         self._ending = threading.Event()
         self._usual = _Lane([self.tools(repository, profile) for _ in range(WORKERS)])
         self._quick = _Lane([self.tools(repository, profile)])
+        self._line = _Line()
+        threading.Thread(target=self._watch_line, name="line", daemon=True).start()
 
     def execute(self, requests: list[Any]) -> None:
         """Take each request's files and leave the rest to the workers; an error is the answer of its request alone."""
@@ -102,7 +151,9 @@ class FilmModel(Generic[Tools]):
                     if paths[0] is None:
                         raise _one_of(*self.files[0])
                     lane = self._quick if _is_quick(paths, options) else self._usual
-                    lane.pool.submit(self._answer, lane, sender, paths, options, held.pop_all())
+                    waiting = _Waiting(sender, Caller(sender, self._ending), paths, options, held.pop_all())
+                    self._line.add(waiting)
+                    lane.pool.submit(self._answer, lane, waiting)
             except Exception as error:
                 _send_error(sender, error)
 
@@ -112,16 +163,16 @@ class FilmModel(Generic[Tools]):
         for lane in (self._usual, self._quick):
             lane.pool.shutdown(wait=True)
 
-    def _answer(
-        self, lane: _Lane[Tools], sender: Any, paths: list[Path | None], options: Options, held: ExitStack
-    ) -> None:
-        caller = Caller(sender, self._ending)
+    def _answer(self, lane: _Lane[Tools], waiting: _Waiting) -> None:
+        if not self._line.take(waiting):
+            return  # its caller went away while it waited
+        sender = waiting.sender
         tools = lane.idle.get()
         try:
-            with held:
-                if caller.left():  # while it waited
+            with waiting.held:
+                if waiting.caller.left():
                     raise CancelledError("the caller cancelled the request")
-                verdict = self.judge(paths, tools, options, caller)
+                verdict = self.judge(waiting.paths, tools, waiting.options, waiting.caller)
             tensors = [text_tensor("PROGRESS", ""), *verdict_tensors(verdict)]
             sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=_LAST)
         except CancelledError:
@@ -130,6 +181,13 @@ class FilmModel(Generic[Tools]):
             _send_error(sender, error)
         finally:
             lane.idle.put(tools)
+
+    def _watch_line(self) -> None:
+        while not self._ending.wait(_LINE_SECONDS):
+            try:
+                self._line.give_up()
+            except Exception as error:  # the next look may do better; the workers answer in any case
+                pb_utils.Logger.log_error(f"the line of videos cannot be looked through: {error}")
 
     def _taken(self, request: Any, held: ExitStack, whole: str, by_id: str) -> Path | None:
         """The path of one file, None where it was left out; it is gone when ``held`` closes."""

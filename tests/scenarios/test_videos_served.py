@@ -180,6 +180,31 @@ async def test_a_few_frames_do_not_wait_behind_long_videos(
         await asyncio.gather(*crowd, return_exceptions=True)
 
 
+async def test_who_leaves_the_line_leaves_no_file_behind(triton_server: Any, spool: Path, long_clip: Path) -> None:
+    """Four are at work; the others wait, and their files must not wait with a worker's next hour."""
+    begun: set[int] = set()
+
+    async with AsyncDeepScanClient(triton_server.grpc_url) as client:
+
+        async def ask(number: int) -> Verdict:
+            return await client.detect_video(long_clip, on_progress=lambda told: begun.add(number))
+
+        crowd = [asyncio.create_task(ask(number)) for number in range(8)]
+        while len(begun) < 4:
+            await asyncio.sleep(0.02)
+        waiting = [task for number, task in enumerate(crowd) if number not in begun and not task.done()]
+        before = len(list(spool.iterdir()))
+        assert len(waiting) >= 3
+        for task in waiting:
+            task.cancel()
+        while len(list(spool.iterdir())) > before - len(waiting):
+            assert sum(task.done() and not task.cancelled() for task in crowd) == 0, "the line moved on by itself"
+            await asyncio.sleep(0.02)
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+
+
 def test_a_caller_who_goes_away_frees_the_work_within_a_second(
     triton_server: Any, spool: Path, clip: Path, long_clip: Path
 ) -> None:
