@@ -12,7 +12,7 @@ from cards.card import ModelCard
 from pipelines.infer import Batch, Infer, digest_hex, run_batches
 
 Floats = NDArray[np.float32]
-EMBEDDINGS_OF = {"clip_head": "portrait_cnn"}
+EMBEDDINGS_OF = {"clip_head": "portrait_cnn", "sequence_gru": "portrait_cnn", "sequence_rnn": "portrait_cnn"}
 USUAL = "frame_cnn"
 
 

@@ -11,8 +11,10 @@ import pytest
 from cards import ModelRepository, find_repository, sha256_file
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
+from pipelines.video.sequences import embeddings_of
 
 ROOT = find_repository()
+WEIGHTS = ("*.onnx", "*.safetensors", "*.npz")
 
 
 @pytest.fixture
@@ -95,3 +97,23 @@ def test_a_missing_repository_and_a_missing_model_say_what_to_do(tmp_path: Path)
     with pytest.raises(InstallationError, match="no model 'nothing'") as caught:
         ModelRepository().card("nothing")
     assert "face_detector" in caught.value.remedy
+
+
+def test_all_weights_together_stay_under_120_mb() -> None:
+    """Whoever clones the repository takes them all; ONNX and safetensors hold the same values twice."""
+    sizes = {path: path.stat().st_size for kind in WEIGHTS for path in ROOT.glob(f"*/*/{kind}")}
+    assert len(sizes) > 20
+    assert sum(sizes.values()) < 120e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+
+
+def test_networks_over_embeddings_are_served_with_the_weights_that_they_learned_from() -> None:
+    repository, asked = ModelRepository(), []
+    for name in repository.names():
+        if repository.card(name).kind != "network":
+            continue
+        told = repository.record(name).training
+        if "embeddings_of" in told:
+            asked.append(name)
+            assert told["embeddings_of"] == embeddings_of(name)
+            assert told["embeddings_weights_sha256"] == repository.record(embeddings_of(name)).weights_sha256, name
+    assert asked == ["clip_head", "sequence_gru", "sequence_rnn"]

@@ -77,11 +77,11 @@ def test_each_network_is_asked_about_each_track_with_the_embeddings_that_it_take
         }
         for number, count in ((2, 5), (7, 60))
     }
-    found, weights = ask_sequences(_Means(), [card("sequence_rnn"), card("clip_head")], rows)
-    assert found[2]["sequence_rnn"].tolist() == [2.0]
-    assert found[7]["sequence_rnn"].tolist() == [7.0] * len(stretches(60, 16))
+    found, weights = ask_sequences(_Means(), [card("sequence_new"), card("clip_head")], rows)
+    assert found[2]["sequence_new"].tolist() == [2.0]
+    assert found[7]["sequence_new"].tolist() == [7.0] * len(stretches(60, 16))
     assert set(found[7]["clip_head"].tolist()) == {9.0}
-    assert set(weights) == {"sequence_rnn", "clip_head"}
+    assert set(weights) == {"sequence_new", "clip_head"}
     assert ask_sequences(_Means(), [card("clip_head")], {}) == ({}, {})
 
 
