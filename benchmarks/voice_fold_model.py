@@ -1,13 +1,15 @@
-"""A model repository whose voice network has not heard one family of vocoders: the fold that measures partial fakes.
+"""A model repository whose voice networks have not heard some families of vocoders: what measures partial fakes.
 
-The heads of ``voice_cepstra``, of windows and of local stretches, are fitted anew on what that fold trains on, with the
-settings of the run, and exported beside the shipped calibration and verdict.
+The heads of ``voice_cepstra``, of windows and of local stretches, are fitted anew on what stays, with the settings of
+the run, and exported beside the shipped calibration and verdict. Where the verdict has other members, they go along as
+they are shipped, and what is left out is what was left out of their training (``training.audio.pairs.held_out``).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -21,17 +23,33 @@ from training.audio.cache import VoiceCache, cache_of
 from training.audio.features import draws_of, speech_of_cache
 from training.audio.folds import read_voice_folds, voice_splits
 from training.audio.heads import HeadSettings, examples, fit_head
+from training.audio.pairs import HELD, Mask, held_out
+from training.audio.splice import measuring_family
 from training.audio.train import network_of, sources_in, trainable
-from training.data.splits import Split
 
 NETWORK = "voice_cepstra"
 _COPIED = ("audio_voice", VERDICT, "voice_activity", "speaker_embedding")
 """What stands beside the network, which is exported anew with its card."""
 
 
-def held_cache(cache: VoiceCache) -> VoiceCache:
-    """The clips of the measuring fold: speakers, and copies by vocoders, that its model has not heard."""
-    held = _split(cache).held
+def left_out(cache: VoiceCache, members: Collection[str]) -> tuple[Mask, Mask, tuple[str, ...]]:
+    """Clips that the networks may have heard [n], clips that they have not [n], and whose copies the latter are.
+
+    Raises:
+        ValueError: no fold measures partial fakes.
+    """
+    if set(members) != {NETWORK}:
+        return *held_out(cache), HELD
+    folds = read_voice_folds()
+    for fold, split in zip(folds, voice_splits(cache.rows, folds), strict=True):
+        if fold.measures:
+            return np.asarray(split.train), np.asarray(split.held), (measuring_family(folds),)
+    raise ValueError("no fold measures partial fakes")
+
+
+def held_cache(cache: VoiceCache, members: Collection[str] = (NETWORK,)) -> VoiceCache:
+    """The clips of speakers, and copies by vocoders, that the verdict's members have not heard."""
+    _, held, _ = left_out(cache, members)
     return cache_of(cache.folder, [row for row, kept in zip(cache.rows, held.tolist()) if kept])
 
 
@@ -44,20 +62,20 @@ def fold_repository(run: Path, cache: VoiceCache, target: Path, shipped: ModelRe
 
     Raises:
         FileNotFoundError: the run is missing.
-        ValueError: no fold measures partial fakes, or the shipped verdict is not fused.
+        ValueError: no fold measures partial fakes, or the shipped verdict is not fused of this network.
     """
     state = torch.load(run / "model.pt", map_location="cpu", weights_only=True)
     told = json.loads(state["settings"])
     names = {field.name for field in fields(HeadSettings)}
     settings = replace(HeadSettings(), **{name: value for name, value in told.items() if name in names})
     fusion = shipped.record(VERDICT).fusion
-    if fusion is None or set(fusion.members) != {NETWORK}:
-        raise ValueError(f"{VERDICT} is not fused of {NETWORK} alone")
+    if fusion is None or NETWORK not in fusion.members:
+        raise ValueError(f"{VERDICT} is not fused of {NETWORK}")
     chosen = trainable(cache, settings)
     draws = draws_of(cache, speech_of_cache(cache), list(range(int(told["draws"]))), chosen)
-    own = np.asarray(chosen & _split(cache).train)
+    own = np.asarray(chosen & left_out(cache, fusion.members)[0])
     heads = [fit_head(examples(cache, draws, own, settings, local=local), settings) for local in (False, True)]
-    for name in _COPIED:
+    for name in (*_COPIED, *(name for name in fusion.members if name != NETWORK)):
         shutil.copytree(shipped.root / name, target / name)
     checkpoint = target.parent / f"{target.name}-run" / "model.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -69,11 +87,3 @@ def fold_repository(run: Path, cache: VoiceCache, target: Path, shipped: ModelRe
     repository = ModelRepository(target)
     write_voice_verdict(repository, fusion)
     return repository
-
-
-def _split(cache: VoiceCache) -> Split:
-    folds = read_voice_folds()
-    for fold, split in zip(folds, voice_splits(cache.rows, folds), strict=True):
-        if fold.measures:
-            return split
-    raise ValueError("no fold measures partial fakes")

@@ -1,11 +1,11 @@
 """Finds the verdict's timeline the seconds that were replaced? ``python -m benchmarks.voice_partial``.
 
 One or two seconds of real clips are replaced by a copy synthesis of the same words (``training.audio.splice``), matched
-in level and channel, by a family of vocoders that the measured models must not have heard: with ``--run`` the fold that
-leaves it out is fitted anew, and its speakers are new to it too. What the records say they were trained on is compared
-with that. Frames are
-cells of 32 ms inside the timeline; their score is the timeline's probability. ``results/voice_partial.json`` gets the
-AUC over all frames and the mean of the clips' own, with intervals over clips, and what the suspicious seconds hit.
+in level and channel, by families of vocoders that the measured models must not have heard: with ``--run`` the cepstral
+heads are fitted anew without them, and the speakers are new too (``benchmarks.voice_fold_model``). What the records say
+they were trained on is compared with that. Frames are cells of 32 ms inside the timeline; their score is the timeline's
+probability. ``results/voice_partial.json`` gets the AUC over all frames and the mean of the clips' own, with intervals
+over clips, and what the suspicious seconds hit; where several families are spliced, also of each.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.voice_fold_model import fold_repository, held_cache
+from benchmarks.voice_fold_model import NETWORK, fold_repository, held_cache, left_out
 from cards.repository import ModelRepository
 from deepscan_client.errors import DeepScanError, InputError
 from deepscan_client.verdict import Verdict
+from export.voice_verdict import VERDICT
 from pipelines.assessment.curves import wilson
 from pipelines.assessment.sound_damage import write_sound
 from pipelines.assessment.voices import LocalVoiceJudge
 from pipelines.metrics import auc
 from training.audio.cache import load_voice_cache
-from training.audio.folds import read_voice_folds
 from training.audio.sounds import Sound
-from training.audio.splice import Spliced, measuring_family, spliced_clips
+from training.audio.splice import Spliced, spliced_clips
 
 TARGET = Path(__file__).resolve().parent / "results" / "voice_partial.json"
 CACHE = Path(".cache/voice")
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, help="of voice_cepstra: measure its fold that leaves the family out")
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--cache", type=Path, default=CACHE, help="what python -m training.audio.prepare wrote")
-    parser.add_argument("--family", help="of vocoders (default: the one that training/voice_folds.json measures with)")
+    parser.add_argument("--family", nargs="+", help="of vocoders (default: those that the members have not heard)")
     parser.add_argument("--clips", type=int, default=150)
     parser.add_argument("--out", type=Path, default=TARGET)
     options = parser.parse_args(arguments)
@@ -149,21 +149,29 @@ def main(arguments: list[str] | None = None) -> int:
     repository = ModelRepository(options.models)
     with tempfile.TemporaryDirectory(prefix="partial-") as folder:
         try:
-            family = options.family or measuring_family(read_voice_folds())
             cache = load_voice_cache(options.cache)
+            fusion = repository.record(VERDICT).fusion
+            members = fusion.members if fusion else {NETWORK: ""}
+            families = options.family or left_out(cache, members)[2]
             if options.run is not None:
                 repository = fold_repository(options.run, cache, Path(folder) / "models", repository)
-                cache = held_cache(cache)
-            clips = spliced_clips(cache, family, options.clips)
+                cache = held_cache(cache, members)
+            share = -(-options.clips // len(families))
+            clips = {family: spliced_clips(cache, family, share) for family in families}
         except (FileNotFoundError, ValueError, DeepScanError) as error:
             console.print(str(error), style="red", markup=False, highlight=False)
             return 2
         judge = LocalVoiceJudge(repository)
-        found = [each for each in (find(judge, made, cache.samples(row)) for row, made in clips) if each is not None]
-        generators = {row.generator for row in cache.rows if row.family == family}
-        heard = heard_in_training(repository, generators | {family})
+        by_family = {
+            family: [each for each in (find(judge, made, cache.samples(row)) for row, made in some) if each is not None]
+            for family, some in clips.items()
+        }
+        generators = {row.generator for row in cache.rows if row.family in families}
+        heard = heard_in_training(repository, generators | set(families))
+    found = [each for some in by_family.values() for each in some]
+    family = ", ".join(families)
     if not found:
-        console.print(f"no clip of the family {family} could be judged", style="red", markup=False)
+        console.print(f"no clip of {family} could be judged", style="red", markup=False)
         return 2
     content = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -172,6 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
         "heard_in_training_by": heard,
         "must": {"frame_auc": MUST},
         **summary(found),
+        "by_family": {name: summary(some) for name, some in by_family.items() if len(by_family) > 1 and some},
     }
     content["met"] = content["frame_auc"]["value"] >= MUST
     options.out.parent.mkdir(parents=True, exist_ok=True)

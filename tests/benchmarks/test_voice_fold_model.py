@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from training.audio.features import draws_of, speech_of_cache
 from training.audio.folds import read_voice_folds, voice_splits
 from training.audio.heads import HeadSettings
 from training.audio.manifest import SPEAKER_FOLDS, VoiceRow, write_rows
+from training.audio.pairs import HELD, HELD_SPEAKERS
 from training.audio.sounds import write_sound
 from training.audio.splice import measuring_family
 from training.audio.train import train_cepstra
@@ -72,12 +74,20 @@ def run(cache: VoiceCache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def alone(root: Path) -> None:
+    """Let the voice way ask voice_cepstra of all detectors."""
+    card = root / "audio_voice" / "card.yaml"
+    text = card.read_text(encoding="utf-8")
+    card.write_text(re.sub(r"(?m)^calls: .*", f"calls: [voice_activity, {NETWORK}, speaker_embedding]", text))
+
+
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
     """The shipped repository with a verdict of voice_cepstra alone."""
     root = tmp_path_factory.mktemp("shipped") / "models"
     for name in ("audio_voice", VERDICT, NETWORK, "voice_activity", "speaker_embedding"):
         shutil.copytree(ModelRepository().root / name, root / name)
+    alone(root)
     point = OperatingPoint(target_fpr=0.05, threshold=0.7, fpr=0.05, tpr=0.9)
     fusion = Fusion(
         members={NETWORK: ""},
@@ -119,7 +129,7 @@ def test_another_fusion_is_refused(cache: VoiceCache, run: Path, shipped: ModelR
     (root / VERDICT / "1" / "record.json").unlink()
     write = {"model": VERDICT, "version": 1, "created": "2026-01-01T00:00:00Z", "git_revision": "x"}
     (root / VERDICT / "1" / "record.json").write_text(json.dumps(write))
-    with pytest.raises(ValueError, match="alone"):
+    with pytest.raises(ValueError, match="not fused"):
         fold_repository(run, cache, tmp_path / "fold", ModelRepository(root))
 
 
@@ -132,3 +142,22 @@ def test_the_command_measures_and_writes(
     told = json.loads(out.read_text())
     assert (told["family"], told["heard_in_training_by"]) == (FAMILIES[0], [])
     assert told["clips"] >= 1
+
+
+def test_other_members_go_along_and_what_they_have_not_heard_is_measured(
+    cache: VoiceCache, run: Path, tmp_path: Path
+) -> None:
+    shipped = ModelRepository()
+    fusion = shipped.record(VERDICT).fusion
+    assert fusion is not None
+    assert set(fusion.members) > {NETWORK}
+    repository = fold_repository(run, cache, tmp_path / "models", shipped)
+    for name in set(fusion.members) - {NETWORK}:
+        assert repository.record_hash(name) == shipped.record_hash(name)
+    assert not {source.generator for source in repository.record(NETWORK).trained_on} & {f"{HELD[0]}_1"}
+    held = held_cache(cache, fusion.members)
+    assert {row.family for row in held.rows} == {"", HELD[0]}
+    assert {row.fold for row in held.rows} == {HELD_SPEAKERS}
+    told = repository.record(VERDICT).fusion
+    assert told is not None
+    assert told.weights == fusion.weights
