@@ -157,6 +157,8 @@ class ModelCard(Strict):
     batching: Batching | None = None
     instances: int = Field(default=1, ge=1, le=64)
     """Copies on the ``cpu`` profile; on a GPU one copy on each GPU."""
+    on_request: bool = False
+    """Where no public model needs it, our server loads it only when a client asks for that (``load_model``)."""
     calls: tuple[Name, ...] = ()
     """Models that a stage calls from inside (BLS): they must be loaded for it to work."""
     steps: tuple[Step, ...] = ()

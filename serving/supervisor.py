@@ -65,7 +65,8 @@ class Server:
         profile: which configuration of each model is loaded.
         report: gets progress lines for a person.
         watch: let a thread send canaries and repair killed stubs.
-        media: load only what these need, for a server that answers one command; every model where left out.
+        media: load only what these need, for a server that answers one command; where left out, every model but those
+            that no public one needs and whose card says ``on_request``: 70 MB each, for whoever asks for them.
     """
 
     def __init__(
@@ -79,10 +80,13 @@ class Server:
         media: Collection[Medium] | None = None,
     ) -> None:
         self.repository = ModelRepository(models)
-        self._names = self.repository.names()
-        if media is not None:
-            public = {name for medium in media for name in canary.PUBLIC[medium]} & set(self._names)
-            self._names = self.repository.needed_by(public)
+        known = self.repository.names()
+        wanted = canary.PUBLIC if media is None else media
+        public = {name for medium in wanted for name in canary.PUBLIC[medium]} & set(known)
+        self._names = self.repository.needed_by(public)
+        if media is None:
+            waiting = {name for name in known if self.repository.card(name).on_request} - set(self._names)
+            self._names = [name for name in known if name not in waiting]
         self.ports = ports or any_free()
         self.profile = profile
         self._report: Report = report or _LOG.info

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
 from cards import ModelRepository
 from deepscan_client import DeepScanClient
@@ -32,9 +33,15 @@ def test_triton_serves_crops_sequences_and_clips_as_the_process_does() -> None:
     repository = ModelRepository()
     here = OnnxInfer(repository)
     arrays = {name: example_arrays(NETWORKS[name], NETWORKS[name].size, 3) for name in NAMES}
-    with running_server(watch=False) as server, DeepScanClient(server.grpc_url) as client:
+    with (
+        running_server(watch=False) as server,
+        DeepScanClient(server.grpc_url) as client,
+        InferenceServerClient(server.grpc_url) as admin,
+    ):
         remote = TritonInfer(client.transport)
         for name in NAMES:
+            assert not admin.is_model_ready(name), "no verdict needs it: it takes no memory until somebody asks"
+            admin.load_model(name)
             whole = here.run([Call(name, arrays[name], OUTPUTS)])[0]
             # One item each, at once: they may share a batch, and each must get its own answer.
             parts = [{key: value[i : i + 1] for key, value in arrays[name].items()} for i in range(3)]

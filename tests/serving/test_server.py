@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from cards import ModelRepository
 from deepscan_client import DeepScanClient, ErrorCode, InstallationError, Medium, UnavailableError
 from serving.canary import stub_processes
 from serving.ports import Ports, any_free
@@ -261,3 +262,17 @@ def test_a_server_for_photos_loads_what_photos_need() -> None:
         loaded = set(stub_processes(server.pid).values())
     assert "frame_cnn" in loaded
     assert not any(name.startswith(("voice", "audio", "deepfake_video")) for name in loaded)
+
+
+def test_networks_that_only_wait_to_be_asked_are_not_loaded_at_the_start(tmp_path: Path) -> None:
+    waiting = {name for name in ModelRepository().names() if ModelRepository().card(name).on_request}
+    assert {"deepscan_cnn", "hybrid", "sequence_rnn"} <= waiting
+    names = set(Server()._names)
+    assert names == set(ModelRepository().names()) - waiting
+    assert set(Server(media={Medium.IMAGE})._names) < names
+    # A verdict that asks one of them, as a user's own repository may, has it loaded.
+    models = tmp_path / "models"
+    shutil.copytree(ModelRepository().root, models, ignore=shutil.ignore_patterns("*.onnx", "*.safetensors"))
+    stage = models / "image_faces" / "card.yaml"
+    stage.write_text(stage.read_text().replace("calls: [", "calls: [deepscan_cnn, "))
+    assert set(Server(models)._names) == names | {"deepscan_cnn"}
