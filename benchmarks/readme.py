@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.readme_families import family_lines
 from benchmarks.readme_videos import lines_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,6 +149,11 @@ def video_lines() -> list[str]:
     return lines_of(_read)
 
 
+def network_lines() -> list[str]:
+    """See :mod:`benchmarks.readme_families`."""
+    return family_lines(_read("families.json"))
+
+
 def size_lines() -> list[str]:
     """Rows of the table of installed sizes."""
     sizes = _read("sizes.json")
@@ -159,6 +165,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "measured": measured_lines,
     "voices": voice_lines,
     "videos": video_lines,
+    "families": network_lines,
     "sizes": size_lines,
 }
 PEERS = {"aasist": "AASIST", "aasist-l": "AASIST-L", "rawgat-mul": "RawGAT-ST"}
