@@ -77,17 +77,17 @@ class Block(nn.Module):
 
 
 class VoiceSpectrogram(nn.Module):
-    """Log spectrogram of 252 frames by 256 bins (512 samples, hop 256) through residual blocks, about 60 MMAC."""
+    """Log spectrogram of 252 frames by 256 bins (512 samples, hop 256) through residual blocks, about 150 MMAC."""
 
     def __init__(self, floor: float = 1e-9, dropout: float = 0.2) -> None:
         super().__init__()
         self.spectrum, self.raised = Spectrum(512), 1.0 / floor
-        self.entry = nn.Conv2d(1, 16, (3, 8), (1, 4), padding=(1, 2), bias=False)
-        self.entry_norm = nn.BatchNorm2d(16)
+        self.entry = nn.Conv2d(1, 24, (3, 8), (1, 4), padding=(1, 2), bias=False)
+        self.entry_norm = nn.BatchNorm2d(24)
         self.blocks = nn.Sequential(
-            Block(16, 24, (2, 2)), Block(24, 32, (1, 2)), Block(32, 64, (2, 2)), Block(64, 96, (1, 2))
+            Block(24, 36, (2, 2)), Block(36, 48, (1, 2)), Block(48, 96, (2, 2)), Block(96, 144, (1, 2))
         )
-        self.head = MomentHead(2 * 96, 2, dropout)
+        self.head = MomentHead(2 * 144, 2, dropout)
 
     def forward(self, audio: Tensor, mask: Tensor) -> VoiceOutput:
         valid = self.spectrum.valid(mask)
