@@ -1,4 +1,4 @@
-"""Embeddings of the frames of tracks by the shipped ``frame_cnn``: what sequence networks are trained on."""
+"""Embeddings of the frames of tracks by a shipped network: what sequence networks are trained on and served with."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ from cards.repository import ModelRepository
 from pipelines.image.align import align_faces
 from pipelines.infer import run_in_batches
 from pipelines.onnx_infer import OnnxInfer
+from pipelines.video.sequences import embeddings_of
 from training.data.tracks import MARGIN, SIDE, TrackCache
 
-NETWORK = "frame_cnn"
+NETWORK = embeddings_of("sequence_rnn")
+
+
+def embedded_by(repository: ModelRepository) -> dict[str, str]:
+    """What the record of a sequence network says of its embeddings: it is sound with these weights alone."""
+    return {
+        "embeddings_of": NETWORK,
+        "embeddings_weights_sha256": repository.record(NETWORK).weights_sha256 or "",
+    }
 
 
 def embed_tracks(
@@ -29,7 +38,7 @@ def embed_tracks(
     The cache is used again where tracks and weights are the same.
 
     Args:
-        repository: where ``frame_cnn`` is; its card says how crops are cut.
+        repository: where ``NETWORK`` is; its card says how crops are cut.
         told: called with the tracks done and their number.
     """
     card = repository.card(NETWORK)
