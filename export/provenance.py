@@ -23,8 +23,7 @@ def told_of(checkpoint: Path, state: Mapping[str, Any], cache: Path | None) -> d
 
     ``training.train`` says in its settings which photos of the folder ``cache`` it saw. Other trainers put
     ``trained_on`` (JSON, a list of :class:`cards.record.DataSource`) and ``result`` (JSON) beside ``settings`` into the
-    checkpoint, networks over embeddings also ``embedded_by`` (JSON: whose). Weights whose sources are not told are for
-    research only.
+    checkpoint. Weights whose sources are not told are for research only.
     """
     own = {"step", "spent", "settings"} <= set(state)  # of training.train
     if "trained_on" in state:
@@ -33,10 +32,7 @@ def told_of(checkpoint: Path, state: Mapping[str, Any], cache: Path | None) -> d
         sources = data_sources(cache, checkpoint)
     else:
         sources = ()
-    more = {
-        name: value for key in ("result", "embedded_by") for name, value in json.loads(state.get(key, "{}")).items()
-    }
-    training = run_settings(checkpoint) if own else {**settings_in(state), **more}
+    training = run_settings(checkpoint) if own else {**settings_in(state), **json.loads(state.get("result", "{}"))}
     return {"trained_on": sources, "training": without_paths(training), **licence_of(sources)}
 
 

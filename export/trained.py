@@ -16,6 +16,7 @@ from export import generate
 from export.onnx_export import export_model
 from export.record import git_revision, now, write_record
 from export.voice_verdict import write_voice_verdict
+from training.embeddings import embedded_by
 from training.families import Trained
 from training.fusion import DEFAULT_POINT, fit_fusion
 from training.report import licence_of
@@ -62,7 +63,7 @@ def write_repository(
         # Its own card: crops may have another size than those of the shipped version.
         shutil.rmtree(partial / each.entry.name, ignore_errors=True)
         nothing = partial / ".none"  # parity on noise: a user's machine has no cache of the training photos
-        export_model(each.entry.name, each.result.model, partial, nothing, 1, False, _told(each))
+        export_model(each.entry.name, each.result.model, partial, nothing, 1, False, _told(each, shipped))
     weights = _refit(ModelRepository(partial), trained, members) if members else {}
     voices = [each for each in trained if each.entry.takes == "audio"]
     if voices and (partial / VOICE / "card.yaml").is_file():
@@ -72,7 +73,7 @@ def write_repository(
     return weights
 
 
-def _told(trained: Trained) -> Mapping[str, Any]:
+def _told(trained: Trained, shipped: ModelRepository) -> Mapping[str, Any]:
     """Fields of the record."""
     result = trained.result
     kept = {name: getattr(trained.settings, name) for name in trained.settings.__dataclass_fields__}
@@ -86,6 +87,7 @@ def _told(trained: Trained) -> Mapping[str, Any]:
             "seconds": result.seconds,
             "ended": result.ended,
             "validation": trained.measured,
+            **(embedded_by(shipped) if trained.entry.takes == "embeddings" else {}),
         },
         "calibration": trained.calibration,
         **licence_of(trained.sources),

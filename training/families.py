@@ -25,7 +25,7 @@ from training.data.cache import PhotoCache
 from training.data.manifest import Row
 from training.data.tracks import FRAMES, SIDE, TrackCache, build_tracks, load_tracks
 from training.datasets import Clips, FaceCrops, Items, Sequences, TrainingData
-from training.embeddings import embed_tracks, embedded_by
+from training.embeddings import embed_tracks
 from training.faces import SIDE as PHOTO_SIDE
 from training.faces import collect_faces
 from training.fit import FitResult, Plan, fit, plan, scores
@@ -196,8 +196,6 @@ def train_network(entry: Network, prepared: Prepared, settings: FitSettings, run
     own = settings_for(entry, settings, len(chosen), minutes)
     sources = sources_of([prepared.rows[place] for place in chosen])
     told = {"trained_on": json.dumps([source.model_dump() for source in sources])}
-    if entry.takes == "embeddings":
-        told["embedded_by"] = json.dumps(embedded_by(ModelRepository()))
     result = fit(entry, data_for(entry, prepared, own), own, run, told)
     _, model, _ = read_checkpoint(result.model, entry.name)
     items = prepared.items(entry)
