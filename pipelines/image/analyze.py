@@ -46,8 +46,8 @@ class PhotoAnalyzer:
         self._networks = [repository.card(name) for name in calls if name != "face_detector"]
         self._policy = self._detector.face_detection or FaceDetection()
         self._novelty = NoveltyBook(repository, self._networks[0].name) if self._networks else None
-        #: The network with the finest map draws the heat maps.
-        self._draws = max(self._networks, key=_map_cells, default=None)
+        #: The network with the finest map draws the heat maps; of equals the one that the card names last.
+        self._draws = max(reversed(self._networks), key=_map_cells, default=None)
 
     def evidence(self, pixels: NDArray[np.uint8], info: ProbeInfo) -> PhotoEvidence:
         """Evidence of one photo.

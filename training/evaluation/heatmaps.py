@@ -152,7 +152,7 @@ def measure(
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="frame_cnn")
+    parser.add_argument("--model", default="blend_cnn", help="the network that draws the heat maps of a verdict")
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument("--faces", type=int, default=300)
