@@ -106,7 +106,7 @@ def test_no_condition_flags_more_reals_than_the_limit() -> None:
     moved = stricter(point, log_odds, scored, np.zeros(count, np.bool_), everything)
     flagged = 1 / (1 + np.exp(-log_odds)) >= moved.threshold
     noisy = (condition == 2) & (label == 0)
-    assert 0.08 < flagged[noisy].mean() <= WORST_FPR
+    assert 0.9 * WORST_FPR < flagged[noisy].mean() <= WORST_FPR
     assert moved.fpr == pytest.approx(flagged[label == 0].mean())
     # What abstains flags nobody, and moves nothing.
     assert stricter(point, log_odds, scored, condition == 2, everything).threshold < moved.threshold
