@@ -98,8 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
                 name: run_bench(place, options.models, options.quick, say, SUBJECTS[name]) for name in options.medium
             }
     except (DeepScanError, ValueError, OSError) as error:
-        message, remedy = (error.message, error.remedy) if isinstance(error, DeepScanError) else (str(error), "")
-        console.print(f"{message}\n{remedy}".rstrip(), style="red", markup=False, highlight=False, soft_wrap=True)
+        report.tell_failure(console, error, soft_wrap=True)
         return 2
     missed = [name for name, run in runs.items() if not _tell(console, name, run, options.json)]
     return int(bool(missed) and not options.report_only)

@@ -7,21 +7,19 @@ Freed is the work when the file that it reads is gone: then its worker takes the
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks.films import write_film
-from benchmarks.report import machine
+from benchmarks.report import tell_failure, write_measured
 from deepscan_client import Cancellation, CancelledError, DeepScanClient, DeepScanError, Medium, Progress
 from serving.supervisor import running_server
 
@@ -144,20 +142,15 @@ def main(arguments: list[str] | None = None) -> int:
                     rows.append(Row(case.name, freed, ended))
                     console.print(f"{case.name}: {max(freed):.2f} s at most", highlight=False)
     except (DeepScanError, ValueError, OSError) as error:
-        message, remedy = (error.message, error.remedy) if isinstance(error, DeepScanError) else (str(error), "")
-        console.print(f"{message}\n{remedy}".rstrip(), style="red", markup=False, highlight=False)
+        tell_failure(console, error)
         return 2
     found = checks(rows)
     content = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "load_before": round(load, 2),
         "video": {"seconds": SECONDS, "width": 1280, "height": 720, "fps": 25, "key_frames": 1},
         "rows": [asdict(row) for row in rows],
         "checks": found,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_measured(options.out, load, content)
     return int(any(not check["met"] for check in found))
 
 

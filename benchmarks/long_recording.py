@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
 import threading
@@ -16,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from rich.console import Console
 
 from benchmarks import server
 from benchmarks.recordings import make_recordings, read_speech, speech_files
-from benchmarks.report import machine
+from benchmarks.report import tell_failure, write_measured
 from deepscan_client import DeepScanClient, DeepScanError
 from deepscan_client.verdict import Progress
 from pipelines.audio.source import RATE, Samples
@@ -196,14 +194,10 @@ def main(arguments: list[str] | None = None) -> int:
                         highlight=False,
                     )
     except (DeepScanError, ValueError, OSError) as error:
-        message, remedy = (error.message, error.remedy) if isinstance(error, DeepScanError) else (str(error), "")
-        console.print(f"{message}\n{remedy}".rstrip(), style="red", markup=False, highlight=False)
+        tell_failure(console, error)
         return 2
     found = checks(runs, options.seconds >= 3600)
     content = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "load_before": round(load, 2),
         "runs": [
             {k: round(v, 2) if isinstance(v, float) else v for k, v in asdict(run).items()}
             | {"growth_mb": round(run.growth_mb, 1)}
@@ -211,8 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
         ],
         "checks": found,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_measured(options.out, load, content)
     return int(any(check["kind"] == "must" and not check["met"] for check in found))
 
 

@@ -7,7 +7,6 @@ to lie evenly over the hour, by time. The hour is one clip of our own again and 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -15,7 +14,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from rich.console import Console
 from benchmarks import server
 from benchmarks.films import write_film, write_loop
 from benchmarks.long_recording import MUST_GROWTH_MB, watched
-from benchmarks.report import machine
+from benchmarks.report import tell_failure, write_measured
 from cards.limits import MAX_JUDGED_FRAMES
 from deepscan_client import DeepScanClient, DeepScanError
 from deepscan_client.verdict import Progress, Verdict
@@ -169,19 +167,14 @@ def main(arguments: list[str] | None = None) -> int:
                         highlight=False,
                     )
     except (DeepScanError, ValueError, OSError) as error:
-        message, remedy = (error.message, error.remedy) if isinstance(error, DeepScanError) else (str(error), "")
-        console.print(f"{message}\n{remedy}".rstrip(), style="red", markup=False, highlight=False)
+        tell_failure(console, error)
         return 2
     found = checks(runs)
     content = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "load_before": round(load, 2),
         "runs": [asdict(run) | {"growth_mb": round(run.growth_mb, 1)} for run in runs],
         "checks": found,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_measured(options.out, load, content)
     return int(any(not check["met"] for check in found))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from benchmarks.perf import Latency, Protocol
 from benchmarks.raw import Raw, median
 from benchmarks.server import ModelTime, as_json
 from benchmarks.subjects import IMAGE, Subject
+from deepscan_client import DeepScanError
 
 TARGETS = Path(__file__).with_name("targets.yaml")
 
@@ -122,6 +125,24 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("nvidia-pytriton", "onnxruntime", "opencv-python-headless")},
     }
+
+
+def tell_failure(console: Console, error: Exception, soft_wrap: bool = False) -> None:
+    """Say why nothing was measured, with the remedy where the error knows one."""
+    message, remedy = (error.message, error.remedy) if isinstance(error, DeepScanError) else (str(error), "")
+    console.print(f"{message}\n{remedy}".rstrip(), style="red", markup=False, highlight=False, soft_wrap=soft_wrap)
+
+
+def write_measured(out: Path, load: float, content: Mapping[str, Any]) -> None:
+    """Write a result file: when, on what machine, at what load before the run, and what was measured."""
+    told = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "load_before": round(load, 2),
+        **content,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def _cpu_lines() -> list[str]:

@@ -8,14 +8,12 @@ again: five frames a second for the networks (``pictures``); the main face at ev
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from rich.console import Console
 
 from benchmarks import server
 from benchmarks.films import FPS, SIZE, write_film
-from benchmarks.report import machine
+from benchmarks.report import tell_failure, write_measured
 from deepscan_client import DeepScanClient, DeepScanError, Verdict
 
 TARGET = Path(__file__).resolve().parent / "results" / "video_speed.json"
@@ -113,8 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
             ):
                 runs = [measure(client, path, name, options.repeats) for name in ASKED]
     except (DeepScanError, ValueError, OSError) as error:
-        message, remedy = (error.message, error.remedy) if isinstance(error, DeepScanError) else (str(error), "")
-        console.print(f"{message}\n{remedy}".rstrip(), style="red", markup=False, highlight=False)
+        tell_failure(console, error)
         return 2
     for run in runs:
         slowest = sorted(((ms, stage) for stage, ms in run.stages_ms.items() if stage != "total"), reverse=True)[:6]
@@ -122,16 +119,12 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"{run.asked}: {run.wall_s:.2f} s ({where} ms)", highlight=False)
     found = checks(runs)
     content = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "load_before": round(load, 2),
         "clip": {"seconds": SECONDS, "width": SIZE[0], "height": SIZE[1], "fps": FPS, "codec": "h264", "bytes": size},
         "repeats": options.repeats,
         "runs": [asdict(run) for run in runs],
         "checks": found,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_measured(options.out, load, content)
     return int(any(check["kind"] == "must" and not check["met"] for check in found))
 
 
