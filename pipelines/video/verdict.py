@@ -33,11 +33,10 @@ from pipelines.video.timeline import stretches_of
 MODEL = "deepfake_video"
 FEWEST = 4
 """Frames that a face must be seen in, unless fewer were asked for."""
-STILL_SHARE = 0.25
-"""A face that moves less than this share of the liveliest one, and does not leave its place, is a picture in the
-picture. (Its landmarks still jitter, which looks like a little motion.)"""
-STILL_WANDER = 0.03
-"""How far such a face may lie from its place, in its own size, in the median."""
+STILL = ((0.25, 0.03), (0.5, 0.005))
+"""A picture in the picture moves less than a share of the liveliest face and lies, in the median, no further from its
+place than a share of its own size: either pair will do. Its landmarks jitter by what the codec leaves, and its crop
+with them, so that one that hardly leaves its place may seem to move more."""
 STILL_MOTION = 0.3
 """Grey levels between neighbours under which a face stands still. A repeated frame shows 0.02, for a codec's noise."""
 _PROBLEMS = (Reason.FEW_FRAMES, Reason.FACE_TOO_SMALL, Reason.LOW_QUALITY)
@@ -161,7 +160,8 @@ class VideoJudge:
     def _problem(self, track: TrackEvidence, liveliest: float, fewest: int) -> Reason | None:
         if len(track) < fewest:
             return Reason.FEW_FRAMES
-        if track.motion < STILL_SHARE * liveliest and _wander(track) < STILL_WANDER:
+        wander = _wander(track)
+        if any(track.motion < share * liveliest and wander < reach for share, reach in STILL):
             return Reason.STILL_FACE
         if track.face_px < self._quality.min_face_px:
             return Reason.FACE_TOO_SMALL
