@@ -1,5 +1,7 @@
 """Go on from shipped weights: ``python -m training.unfold OUT`` turns ``weights.safetensors`` into a checkpoint.
 
+``--network`` names one of the EfficientNet-Lite0s of the repository; a heat-map head beside it is left where it is.
+
 The shipped network has its batch norms folded into the convolutions; training wants them back. A folded convolution
 answers ``z + b``. With the mean ``m`` and variance ``v`` of ``z`` over training crops, a batch norm with scale
 ``sqrt(v + eps)`` and shift ``m + b`` answers the same and normalises again while it trains. Filters get the length that
@@ -81,14 +83,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Write ``OUT/last.pt``; its averaged weights are the shipped ones, for ``training.train --start``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--network", default="frame_cnn")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     models = ModelRepository()
-    weights = load_file(str(models.root / "frame_cnn" / str(models.latest("frame_cnn")) / "weights.safetensors"))
-    told = models.record("frame_cnn").training  # what made these weights stays with them
+    name = options.network
+    weights = load_file(str(models.root / name / str(models.latest(name)) / "weights.safetensors"))
+    told = models.record(name).training  # what made these weights stays with them
     known = {field.name: told[field.name] for field in fields(Settings) if field.name in told}
-    settings = Settings(**{**known, "without": tuple(known.get("without", ()))})
+    settings = Settings(**known | {name: tuple(known.get(name, ())) for name in ("without", "groups")})
     photos = load_cache(options.cache / "photos")
     items = np.random.default_rng(6).choice(len(photos), CROPS, replace=False)
     crops = torch.from_numpy(crops_of(photos, items, settings.size, settings.margin)).permute(0, 3, 1, 2)

@@ -117,3 +117,13 @@ def test_networks_over_embeddings_are_served_with_the_weights_that_they_learned_
             assert told["embeddings_of"] == embeddings_of(name)
             assert told["embeddings_weights_sha256"] == repository.record(embeddings_of(name)).weights_sha256, name
     assert asked == ["clip_head", "sequence_gru", "sequence_rnn"]
+
+
+def test_no_card_promises_more_than_the_data_of_its_network_allow() -> None:
+    repository, restricted = ModelRepository(), []
+    for name in repository.names():
+        card = repository.card(name)
+        if card.kind == "network" and repository.record(name).commercial is False:
+            restricted.append(name)
+            assert card.licence.name.startswith("Research"), name
+    assert {"av_sync", "frame_cnn", "voice_raw"} <= set(restricted)
