@@ -1,8 +1,7 @@
 """The DALI pipeline that decodes short recordings on GPU hosts, and its twin here.
 
-``python -m export.dali_audio`` writes ``model_repository/audio_decode/<version>/model.dali``, which Triton's DALI
-backend loads on the profiles ``onnx`` and ``tensorrt``; the ``cpu`` profile loads ``model.py`` from the same folder.
-DALI has audio decoders for the CPU only, so the pipeline is the same on both and runs anywhere: tests run it and
+``python -m export.dali_audio`` writes ``model_repository/audio_decode/<version>/model.dali`` (:mod:`export.dali`). DALI
+has audio decoders for the CPU only, so the pipeline is the same on both and runs anywhere: tests run it and
 compare it with PyAV. It reads WAV, FLAC and OGG (:func:`pipelines.audio.decode.dali_reads`), averages channels, and
 hands on the stored rate with the samples, because its resampler lets through what lies above half of the new rate.
 
@@ -11,18 +10,15 @@ One bad item fails its whole batch, and after that the pipeline object: PyAV ope
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cards.repository import ModelRepository
-from deepscan_client.errors import DeepScanError
-from export.dali_image import FILE, load_dali, untraced
+from export.dali import command, load_dali, serialise
 
 MODEL = "audio_decode"
 
@@ -51,17 +47,7 @@ def define(batch: int, threads: int = 1) -> Any:
 
 def serialised(repository: ModelRepository) -> bytes:
     """The pipeline as Triton's DALI backend loads it, for the largest batch of the card."""
-    with untraced():
-        return bytes(define(repository.card(MODEL).max_batch_size, threads=4).serialize())
-
-
-def write(repository: ModelRepository) -> Path:
-    """Write ``model.dali`` into the latest version folder, whole or not at all."""
-    target = repository.folder(MODEL) / FILE
-    partial = target.with_name(f".{FILE}.partial")
-    partial.write_bytes(serialised(repository))
-    partial.replace(target)
-    return target
+    return serialise(lambda: define(repository.card(MODEL).max_batch_size, threads=4))
 
 
 class CpuTwin:
@@ -91,25 +77,5 @@ class CpuTwin:
         return [(np.array(samples[place]), float(np.array(rates[place])[0])) for place in range(len(files))]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the serialised pipeline, or with ``--check`` only compare (exit 1 where it differs)."""
-    parser = argparse.ArgumentParser(prog="python -m export.dali_audio", description=__doc__)
-    parser.add_argument("--models", type=Path, help="model repository")
-    parser.add_argument("--check", action="store_true", help="compare only")
-    options = parser.parse_args(arguments)
-    try:
-        repository = ModelRepository(options.models)
-        if options.check:
-            path = repository.folder(MODEL) / FILE
-            same = path.is_file() and path.read_bytes() == serialised(repository)
-            print(f"{path}: {'up to date' if same else 'missing or differs: run python -m export.dali_audio'}")
-            return int(not same)
-        print(f"written: {write(repository)}")
-    except DeepScanError as error:
-        print(f"{error.message}\n{error.remedy}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command("export.dali_audio", MODEL, serialised))

@@ -12,7 +12,7 @@ from cards.repository import ModelRepository
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
 from export import dali_audio
-from export.dali_image import FILE, PIN
+from export.dali import FILE, PIN
 from pipelines.audio.decode import at_16_khz, dali_reads, decode_whole
 from pipelines.audio.source import decode_audio, open_audio
 

@@ -14,13 +14,14 @@ from skimage import data
 
 from cards.repository import ModelRepository
 from export import dali_image
+from export.dali import FILE, PIN
 from export.tensorrt_build import find_gpu
 from pipelines.image.analyze import PhotoAnalyzer
 from pipelines.image.decode import decode_image
 from pipelines.image.probe import probe_image
 from pipelines.onnx_infer import OnnxInfer
 
-pytest.importorskip("nvidia.dali", reason=f"DALI is not installed: pip install {dali_image.PIN}")
+pytest.importorskip("nvidia.dali", reason=f"DALI is not installed: pip install {PIN}")
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 PORTRAIT = data.astronaut()
 
@@ -103,7 +104,7 @@ def test_the_twin_names_its_limit(twin: dali_image.CpuTwin) -> None:
 def test_the_committed_pipeline_is_what_the_code_defines_and_names_no_folder() -> None:
     repository = ModelRepository()
     content = dali_image.serialised(repository)
-    assert (repository.folder("image_decode") / dali_image.FILE).read_bytes() == content
+    assert (repository.folder("image_decode") / FILE).read_bytes() == content
     for expected in (b"PICTURE", b"PIXELS", b"mixed", b"adjust_orientation"):
         assert expected in content
     assert b"_origin_stack" not in content
@@ -111,7 +112,7 @@ def test_the_committed_pipeline_is_what_the_code_defines_and_names_no_folder() -
 
 
 def test_the_committed_pipeline_is_read_by_dali_and_only_wants_a_gpu() -> None:
-    content = (ModelRepository().folder("image_decode") / dali_image.FILE).read_bytes()
+    content = (ModelRepository().folder("image_decode") / FILE).read_bytes()
     if find_gpu() is not None:
         pytest.skip("tests/gpu runs it on this machine")
     with pytest.raises(RuntimeError, match="CUDA-capable GPU"):

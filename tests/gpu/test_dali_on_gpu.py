@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data
 
 from cards.repository import ModelRepository
-from export.dali_image import FILE, PIN
+from export.dali import FILE, PIN
 from pipelines.image.analyze import PhotoAnalyzer
 from pipelines.image.decode import decode_image
 from pipelines.image.probe import probe_image
