@@ -214,33 +214,43 @@ def refits_of(log_odds: Floats, scored: Scored, mass: Floats, seed: int = 4) -> 
     return tuple(found)
 
 
-def report(scored: Scored, log_odds: Floats, drowned: npt.NDArray[np.bool_], threshold: float, band: float) -> None:
-    """One line for each condition and each kind of fake."""
+def tell_conditions(
+    scored: Scored, log_odds: Floats, settled: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_], note: str = ""
+) -> None:
+    """One line for each condition; ``settled`` are entries with a verdict, ``flagged`` those called fake."""
     p = 1 / (1 + np.exp(-np.clip(log_odds, -60, 60)))
-    settled = ~drowned & (np.abs(p - threshold) >= band)
     for place in np.unique(scored.condition):
         some = scored.condition == place
         reals, fakes = some & (scored.label == 0), some & (scored.label == 1)
         _LOG.info(
-            "  %-10s AUC %.3f EER %.3f ECE %.3f | reals flagged %.3f (settled %.2f) | fakes %.3f (%.2f) of %d/%d",
+            "  %s%-10s AUC %.3f EER %.3f ECE %.3f | reals flagged %.3f (settled %.2f) | fakes %.3f (%.2f) of %d/%d",
+            note,
             CONDITIONS[place],
             auc(log_odds[some], scored.label[some]),
             eer(log_odds[some], scored.label[some]),
             ece(p[some], scored.label[some]),
-            (settled & (p >= threshold))[reals].mean(),
+            flagged[reals].mean(),
             settled[reals].mean(),
-            (settled & (p >= threshold))[fakes].mean(),
+            flagged[fakes].mean(),
             settled[fakes].mean(),
             reals.sum(),
             fakes.sum(),
         )
+
+
+def report(scored: Scored, log_odds: Floats, drowned: npt.NDArray[np.bool_], threshold: float, band: float) -> None:
+    """One line for each condition and each kind of fake."""
+    p = 1 / (1 + np.exp(-np.clip(log_odds, -60, 60)))
+    settled = ~drowned & (np.abs(p - threshold) >= band)
+    flagged = settled & (p >= threshold)
+    tell_conditions(scored, log_odds, settled, flagged)
     clean = scored.condition == 0
     reals = clean & (scored.label == 0)
     for name in np.unique(scored.family):
         some = clean & (scored.family == name)
         if not some.any():
             continue
-        line = f"flagged {(settled & (p >= threshold))[some].mean():.3f} of {some.sum()}"
+        line = f"flagged {flagged[some].mean():.3f} of {some.sum()}"
         if (scored.label[some] == 1).all():
             line = f"AUC {auc(log_odds[some | reals], scored.label[some | reals]):.3f} " + line
         _LOG.info("  clean %-34s %s", name, line)

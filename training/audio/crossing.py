@@ -6,19 +6,24 @@ others; sources of few clips stand together. What is printed is what a recording
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.metrics import auc, ece
-from training.audio.calibrate import DEFAULT_POINT, DRAWS, Scored, bent, fit_conditions, mass_of, stricter
-from training.audio.conditions import CONDITIONS
+from training.audio.calibrate import (
+    DEFAULT_POINT,
+    DRAWS,
+    Scored,
+    bent,
+    fit_conditions,
+    mass_of,
+    stricter,
+    tell_conditions,
+)
 from training.fusion import operating_points
 
 GROUPS = 4
-_LOG = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
 
 
@@ -62,17 +67,4 @@ def tell_crossed(
         filled[where[name]] += count
     group = np.array([where[name] for name in sources])
     log_odds, flagged, drowned = crossed(fused, scored, group, worth, floor_db)
-    chance = 1 / (1 + np.exp(-np.clip(log_odds, -60, 60)))
-    for place in np.unique(scored.condition):
-        some = scored.condition == place
-        reals, fakes = some & (scored.label == 0), some & (scored.label == 1)
-        _LOG.info(
-            "  sources left out, %-10s AUC %.3f ECE %.3f | reals flagged %.3f (settled %.2f) | fakes %.3f (%.2f)",
-            CONDITIONS[place],
-            auc(log_odds[some], scored.label[some]),
-            ece(chance[some], scored.label[some]),
-            flagged[reals].mean(),
-            1 - drowned[reals].mean(),
-            flagged[fakes].mean(),
-            1 - drowned[fakes].mean(),
-        )
+    tell_conditions(scored, log_odds, ~drowned, flagged, "sources left out, ")
