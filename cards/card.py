@@ -161,6 +161,9 @@ class ModelCard(Strict):
     """Where no public model needs it, our server loads it only when a client asks for that (``load_model``)."""
     calls: tuple[Name, ...] = ()
     """Models that a stage calls from inside (BLS): they must be loaded for it to work."""
+    draws: Name | None = None
+    """Network that a stage calls for heat maps alone, where they are asked for; where left out, that of its ``calls``
+    with the finest map."""
     steps: tuple[Step, ...] = ()
     decoupled: bool = False
     """A stage that answers one request with several messages; only gRPC streams reach it."""

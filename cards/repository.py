@@ -60,8 +60,11 @@ class ModelRepository:
         """Every model that has a card, in alphabetical order."""
         return sorted(path.parent.name for path in self.root.glob("*/card.yaml"))
 
-    def needed_by(self, names: Iterable[str]) -> list[str]:
+    def needed_by(self, names: Iterable[str], heatmaps: bool = True) -> list[str]:
         """These models and all that they lead to, by the steps of ensembles and the calls of stages; alphabetical.
+
+        Args:
+            names: of the models; heatmaps: count what is called for heat maps alone.
 
         Raises:
             InstallationError: a card is missing.
@@ -73,7 +76,8 @@ class ModelRepository:
             if name not in found:
                 found.add(name)
                 card = self.card(name)
-                waiting += [*card.calls, *(step.model for step in card.steps)]
+                drawn = [card.draws] if heatmaps and card.draws else []
+                waiting += [*card.calls, *drawn, *(step.model for step in card.steps)]
         return sorted(found)
 
     def card(self, name: str) -> ModelCard:

@@ -83,7 +83,7 @@ def scan(
     ] = None,
     annotate: Annotated[
         str | None,
-        typer.Option("--annotate", metavar="DIR", help="Write videos with a box and a probability on each face."),
+        typer.Option("--annotate", metavar="DIR", help="Write videos with box, score and heat map of each face."),
     ] = None,
     pages: Annotated[
         str | None,

@@ -36,11 +36,12 @@ def _report(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _open_service(triton: str | None, media: Iterable[Medium | None]) -> Iterator[str]:
+def _open_service(triton: str | None, media: Iterable[Medium | None], heatmaps: bool = False) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         try:
             # What is no medium is asked as a photo, whose way says what is wrong with it.
-            url = stack.enter_context(service.service(triton, _report, {each or Medium.IMAGE for each in media}))
+            wanted = {each or Medium.IMAGE for each in media}
+            url = stack.enter_context(service.service(triton, _report, wanted, heatmaps))
         except ValueError as error:
             raise RequestError(str(error), remedy="give --triton host:port") from error
         yield url
@@ -80,7 +81,8 @@ class ScanTask:
         """Scan, show, and say how it went."""
         walk = Walk(self.paths)
         files = list(walk)  # once: each is opened to tell what it holds, and a server of our own loads by that
-        with _lines_to(self.jsonl) as lines, _open_service(triton, {found.medium for found in files}) as url:
+        heat, media = Medium.VIDEO in self.drawings.heat, {found.medium for found in files}
+        with _lines_to(self.jsonl) as lines, _open_service(triton, media, heat) as url:
             results = asyncio.run(self._judge(url, files, lines))
         self._show(results)
         failed = sum(result.verdict is None for result in results)
@@ -97,18 +99,19 @@ class ScanTask:
             with Patience("scanning") as progress:
                 settings = Settings(
                     self.in_flight,
-                    self.drawings.show_heat,
+                    self.drawings.heat,
                     self.threshold,
                     on_progress=progress.hear if grpc else None,
                     num_frames=self.num_frames,
                 )
                 async for result in scan(client, files, settings):
                     progress.advance(result.found.path)
+                    kept = result.lean()
                     if lines is not None:
-                        lines.write(result.to_line() + "\n")
+                        lines.write(kept.to_line() + "\n")
                         lines.flush()
                     await self._draw(result, len(results) + 1)
-                    results.append(result)
+                    results.append(kept)
         return results
 
     async def _draw(self, result: Result, number: int) -> None:

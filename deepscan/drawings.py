@@ -28,9 +28,11 @@ class Drawings:
     pages: str | None = None
 
     @property
-    def show_heat(self) -> bool:
-        """Whether photos need their heat maps."""
-        return self.pictures is not None or self.pages is not None
+    def heat(self) -> frozenset[Medium]:
+        """The media whose heat maps are drawn."""
+        photos = {Medium.IMAGE} if self.pictures is not None or self.pages is not None else set()
+        videos = {Medium.VIDEO} if self.annotated is not None or self.pages is not None else set()
+        return frozenset(photos | videos)
 
     @property
     def wanted(self) -> list[tuple[str, Write]]:
@@ -66,7 +68,7 @@ def write_picture(result: Result, folder: Path, number: int) -> Path | None:
 
 
 def write_video(result: Result, folder: Path, number: int) -> Path | None:
-    """Write a video with a box and a probability on each face (.mp4); errors and answer as of ``write_picture``."""
+    """Write a video with box, score and heat map of each face (.mp4); errors and answer as of ``write_picture``."""
     if result.verdict is None or result.verdict.medium is not Medium.VIDEO:
         return None
     from pipelines.video.overlay import MAX_SIDE, frames_a_second, write_annotated
@@ -86,14 +88,13 @@ def write_page(result: Result, folder: Path, number: int) -> Path | None:
     from deepscan.reporting.single import single_page
 
     file = _name(result.found, folder, number, ".html")
-    file.write_text(single_page(result.found.path, result.verdict, draw(result)), encoding="utf-8")
+    page = single_page(result.found.path, result.verdict, draw(result), _looks(result.found, result.verdict))
+    file.write_text(page, encoding="utf-8")
     return file
 
 
 def draw(result: Result) -> tuple[str, bytes] | None:
     """The picture of a result, as the end of its name (.jpg or .png) and its bytes."""
-    import cv2
-
     if result.verdict is None:
         return None
     form = ".png"
@@ -105,10 +106,16 @@ def draw(result: Result) -> tuple[str, bytes] | None:
         drawn, form = _overlay(result.found, result.verdict), ".jpg"
     else:
         return None
-    encoded, data = cv2.imencode(form, drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92] if form == ".jpg" else [])
+    return form, _encoded(drawn, form)
+
+
+def _encoded(pixels: Any, form: str) -> bytes:
+    import cv2
+
+    encoded, data = cv2.imencode(form, pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92] if form == ".jpg" else [])
     if not encoded:
-        raise InternalError(f"the picture of {result.found.path} cannot be encoded")
-    return form, data.tobytes()
+        raise InternalError(f"a picture of {pixels.shape} cannot be encoded as {form}")
+    return bytes(data.tobytes())
 
 
 def _name(found: Found, folder: Path, number: int, form: str) -> Path:
@@ -138,3 +145,17 @@ def _video(found: Found, verdict: Verdict) -> Any:
 
     frames = open_source(check_media(found)).frames(num_frames=THUMBNAILS, max_side=320)
     return draw_video(frames, verdict)
+
+
+def _looks(found: Found, verdict: Verdict) -> list[tuple[str, bytes]]:
+    """Words and JPEG of close looks at a video's face; none of other media."""
+    if verdict.medium is not Medium.VIDEO:
+        return []
+    from pipelines.video.closeups import close_looks
+    from pipelines.video.sampling import open_source
+
+    looks = []
+    for moment, pixels in close_looks(open_source(check_media(found)), verdict):
+        around = "" if moment.probability is None else f", probability around it {moment.probability:.2f}"
+        looks.append((f"{moment.time:.1f} s{around}", _encoded(pixels, ".jpg")))
+    return looks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -26,8 +27,8 @@ class Settings:
     """What every file of a scan is asked."""
 
     in_flight: int = 4
-    heatmaps: bool = False
-    """For photos."""
+    heatmaps: frozenset[Medium] = frozenset()
+    """Media whose faces get their heat maps."""
     threshold: float | None = None
     deadline: float = 120.0
     """Seconds for one photo; recordings and videos have the client's own deadlines."""
@@ -53,6 +54,10 @@ class Result:
         told = {"code": str(self.error.code), "message": self.error.message, "remedy": self.error.remedy}
         medium = None if self.found.medium is None else str(self.found.medium)
         return {"path": self.found.path, "medium": medium, "error": told}
+
+    def lean(self) -> Result:
+        """The same without the heat maps of a video, as :func:`without_track_maps`."""
+        return self if self.verdict is None else dataclasses.replace(self, verdict=without_track_maps(self.verdict))
 
     def to_line(self) -> str:
         """One line of JSON in ASCII, so that no name can break a terminal or a reader."""
@@ -103,6 +108,7 @@ async def _ask(client: AsyncDeepScanClient, found: Found, settings: Settings) ->
         return await client.detect_video(
             await asyncio.to_thread(check_media, found),
             num_frames=settings.num_frames,
+            heatmaps=Medium.VIDEO in settings.heatmaps,
             confidence_threshold=settings.threshold,
             on_progress=None if tell is None else lambda progress: tell(found, progress),
         )
@@ -110,12 +116,19 @@ async def _ask(client: AsyncDeepScanClient, found: Found, settings: Settings) ->
     if found.medium is not Medium.AUDIO:
         return await client.detect_image(
             data,
-            heatmaps=settings.heatmaps,
+            heatmaps=Medium.IMAGE in settings.heatmaps,
             confidence_threshold=settings.threshold,
             deadline=settings.deadline,
         )
     listener = None if tell is None or len(data) < _TOLD_BYTES else lambda progress: tell(found, progress)
     return await client.detect_audio(data, confidence_threshold=settings.threshold, on_progress=listener)
+
+
+def without_track_maps(verdict: Verdict) -> Verdict:
+    """A verdict without the heat maps of a video: once they are drawn they would only fill memory and lines."""
+    return dataclasses.replace(
+        verdict, tracks=tuple(dataclasses.replace(track, heatmaps=()) for track in verdict.tracks)
+    )
 
 
 def decided(verdict: Verdict) -> str:

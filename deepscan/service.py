@@ -17,6 +17,7 @@ def service(
     triton: str | None = None,
     report: Callable[[str], None] = lambda line: None,
     media: Collection[Medium] | None = None,
+    heatmaps: bool = False,
 ) -> Iterator[str]:
     """The URL of a server that is ready, for the length of a ``with`` block.
 
@@ -24,6 +25,7 @@ def service(
         triton: what was named on the command line; else ``DEEPSCAN_TRITON``.
         report: gets a line for a person while a server starts.
         media: what will be asked: a server of our own loads no more than that.
+        heatmaps: of videos will be asked for.
 
     Raises:
         UnavailableError: the named server is not ready.
@@ -47,5 +49,5 @@ def service(
         return
     from serving.supervisor import running_server
 
-    with running_server(report=report, watch=False, media=media) as server:
+    with running_server(report=report, watch=False, media=media, heatmaps=heatmaps) as server:
         yield server.grpc_url

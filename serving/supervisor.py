@@ -67,6 +67,7 @@ class Server:
         watch: let a thread send canaries and repair killed stubs.
         media: load only what these need, for a server that answers one command; where left out, every model but those
             that no public one needs and whose card says ``on_request``: 70 MB each, for whoever asks for them.
+        heatmaps: of videos may be asked for: a network more, where only videos are.
     """
 
     def __init__(
@@ -78,12 +79,13 @@ class Server:
         report: Report | None = None,
         watch: bool = True,
         media: Collection[Medium] | None = None,
+        heatmaps: bool = True,
     ) -> None:
         self.repository = ModelRepository(models)
         known = self.repository.names()
         wanted = canary.PUBLIC if media is None else media
         public = {name for medium in wanted for name in canary.PUBLIC[medium]} & set(known)
-        self._names = self.repository.needed_by(public)
+        self._names = self.repository.needed_by(public, heatmaps)
         if media is None:
             waiting = {name for name in known if self.repository.card(name).on_request} - set(self._names)
             self._names = [name for name in known if name not in waiting]
@@ -293,12 +295,13 @@ def running_server(
     report: Report | None = None,
     watch: bool = True,
     media: Collection[Medium] | None = None,
+    heatmaps: bool = True,
 ) -> Iterator[Server]:
     """A server for the length of a ``with`` block; see :class:`Server` for the arguments.
 
     When this process dies, in whatever way, the server ends with it.
     """
-    server = Server(models, ports=ports, profile=profile, report=report, watch=watch, media=media)
+    server = Server(models, ports=ports, profile=profile, report=report, watch=watch, media=media, heatmaps=heatmaps)
     try:
         server.start()
         yield server

@@ -14,8 +14,8 @@ from cachetools import TTLCache
 
 from deepscan_client import Verdict
 
-Key = tuple[str, str, bool, int | None, float | None, str]
-"""Medium, sha256 of the content, whether more was asked for (heat maps, analyzers), frames, threshold, records."""
+Key = tuple[str, str, bool, bool, int | None, float | None, str]
+"""Medium, sha256 of the content, whether heat maps and whether analyzers were asked for, frames, threshold, records."""
 
 
 class RecordBook:

@@ -150,6 +150,7 @@ class DeepfakeInferenceEngine:
         confidence_threshold: float | None = None,
         num_frames: int | None = None,
         fps: float | None = None,
+        heatmaps: bool = False,
         analyzers: bool = False,
         on_progress: Callable[[Progress], object] | None = None,
         stopped: Callable[[], bool] | None = None,
@@ -161,6 +162,7 @@ class DeepfakeInferenceEngine:
             confidence_threshold: as for a photo.
             num_frames: frames to judge, spread evenly over the time; ``fps``: frames a second to judge. Five a second
                 where neither is given, and in no case more than 300.
+            heatmaps: add a heat map of each face in each frame that is judged to its track.
             analyzers: measure the main face's body as well (blinks, gaze, head, lips, pulse), as evidence without
                 weight.
             on_progress: called after each stretch of frames with what was seen so far.
@@ -174,7 +176,11 @@ class DeepfakeInferenceEngine:
             InstallationError: a network is missing or damaged, or the folder holds no models for videos.
         """
         options = _options(
-            confidence_threshold=confidence_threshold, num_frames=num_frames, fps=fps, analyzers=analyzers
+            confidence_threshold=confidence_threshold,
+            num_frames=num_frames,
+            fps=fps,
+            heatmaps=heatmaps,
+            analyzers=analyzers,
         )
         watching = self._watching()
         with _as_file(video) as path:
@@ -188,6 +194,7 @@ class DeepfakeInferenceEngine:
         confidence_threshold: float | None = None,
         num_frames: int | None = None,
         fps: float | None = None,
+        heatmaps: bool = False,
         analyzers: bool = False,
         on_progress: Callable[[Progress], object] | None = None,
         stopped: Callable[[], bool] | None = None,
@@ -197,7 +204,7 @@ class DeepfakeInferenceEngine:
         Args:
             video: a path, or the bytes of a file.
             audio: a recording that begins with the video (as for ``predict_audio``), instead of its own sound track.
-            confidence_threshold, num_frames, fps, on_progress, stopped: as for a video.
+            confidence_threshold, num_frames, fps, heatmaps, on_progress, stopped: as for a video.
             analyzers: measure the main face's body and the voice as well, as evidence without weight.
 
         Raises:
@@ -208,7 +215,7 @@ class DeepfakeInferenceEngine:
             InstallationError: a network is missing or damaged, or the folder holds no models for videos.
         """
         asked = {"confidence_threshold": confidence_threshold, "num_frames": num_frames, "fps": fps}
-        options = _options(**asked, analyzers=analyzers)
+        options = _options(**asked, heatmaps=heatmaps, analyzers=analyzers)
         watching = self._watching()
         if audio is not None and not isinstance(audio, tuple):
             _check_size(audio, MAX_AUDIO_BYTES)

@@ -246,7 +246,7 @@ async def _medium_of(file: UploadFile) -> Medium:
 def _asked(request: Request, form: Form, suffix: str = "") -> Asked:
     return Asked(
         request_id=request.state.request_id[: 128 - len(suffix)] + suffix,
-        heatmaps=isinstance(form.options, PhotoForm) and form.options.heatmaps,
+        heatmaps=isinstance(form.options, (PhotoForm, VideoForm)) and form.options.heatmaps,
         analyzers=isinstance(form.options, (RecordingForm, VideoForm)) and form.options.analyzers,
         num_frames=form.options.num_frames if isinstance(form.options, VideoForm) else None,
         confidence_threshold=form.options.confidence_threshold,

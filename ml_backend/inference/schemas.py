@@ -51,7 +51,7 @@ _OPTIONS: dict[str, Any] = {
         "maximum": 1,
         "description": "fake where the probability is at least this; left out: the record's operating point",
     },
-    "heatmaps": {"type": "boolean", "default": False, "description": "add a class-activation map to each face"},
+    "heatmaps": {"type": "boolean", "default": False, "description": "add a heat map to each face"},
     "analyzers": {
         "type": "boolean",
         "default": False,

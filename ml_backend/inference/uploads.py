@@ -64,6 +64,8 @@ class RecordingForm(MediaForm):
 class VideoForm(MediaForm):
     """The plain fields of a form that takes videos."""
 
+    heatmaps: bool = False
+    """Add a heat map of each face in each frame that is judged to its track."""
     analyzers: bool = False
     """Measure the body of the main face as well (blinks, gaze, head pose, pulse), as evidence without weight."""
     num_frames: int | None = Field(default=None, ge=1, le=MAX_JUDGED_FRAMES)

@@ -37,7 +37,7 @@ class Asked:
 
     request_id: str
     heatmaps: bool = False
-    """For photos."""
+    """For photos and videos."""
     analyzers: bool = False
     """For recordings and videos."""
     num_frames: int | None = None
@@ -169,9 +169,10 @@ class Verdicts:
         return dataclasses.replace(verdict, request_id=asked.request_id)
 
     def _key(self, medium: Medium, digest: str, asked: Asked) -> Key:
-        more = asked.heatmaps if medium is Medium.IMAGE else asked.analyzers
+        heat = asked.heatmaps and medium is not Medium.AUDIO
+        more = asked.analyzers and medium is not Medium.IMAGE
         frames = asked.num_frames if medium in (Medium.VIDEO, Medium.MULTIMODAL) else None
-        return (str(medium), digest, more, frames, asked.confidence_threshold, self.records.fingerprint)
+        return (str(medium), digest, heat, more, frames, asked.confidence_threshold, self.records.fingerprint)
 
     async def _ask(
         self, medium: Medium, data: Media, digest: str, asked: Asked, patient: bool, tell: Tell | None = None
@@ -205,7 +206,8 @@ class Verdicts:
             "headers": asked.headers,
         }
         if isinstance(data, Film):
-            common |= {"num_frames": asked.num_frames, "analyzers": asked.analyzers, "on_progress": tell}
+            common |= {"num_frames": asked.num_frames, "heatmaps": asked.heatmaps, "analyzers": asked.analyzers}
+            common["on_progress"] = tell
             if medium is Medium.MULTIMODAL:
                 return await self._client.detect_multimodal(data.video, data.audio, **common)
             return await self._client.detect_video(data.video, **common)

@@ -6,7 +6,6 @@ the network's largest batch.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 
@@ -14,13 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cards.card import FaceDetection, ModelCard
+from cards.card import FaceDetection
 from cards.repository import ModelRepository
 from deepscan_client.verdict import Verdict
-from pipelines.image.align import align_faces, inverse_transforms, similarities
+from pipelines.image.align import align_faces
 from pipelines.image.decode import decode_image
 from pipelines.image.evidence import FaceEvidence, PhotoEvidence
 from pipelines.image.faces import Faces, find_faces
+from pipelines.image.heat import finest, geometry, unit_square_to_picture
 from pipelines.image.probe import ProbeInfo, probe_image
 from pipelines.image.verdict import PhotoJudge
 from pipelines.infer import Array, Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
@@ -46,8 +46,7 @@ class PhotoAnalyzer:
         self._networks = [repository.card(name) for name in calls if name != "face_detector"]
         self._policy = self._detector.face_detection or FaceDetection()
         self._novelty = NoveltyBook(repository, self._networks[0].name) if self._networks else None
-        #: The network with the finest map draws the heat maps; of equals the one that the card names last.
-        self._draws = max(reversed(self._networks), key=_map_cells, default=None)
+        self._draws = finest(self._networks)
 
     def evidence(self, pixels: NDArray[np.uint8], info: ProbeInfo) -> PhotoEvidence:
         """Evidence of one photo.
@@ -94,7 +93,7 @@ class PhotoAnalyzer:
         made: dict[tuple[int, float], NDArray[np.uint8]] = {}
         crops: dict[str, NDArray[np.uint8]] = {}
         for card in self._networks:
-            key = _geometry(card)
+            key = geometry(card)
             if key not in made:
                 made[key] = align_faces(pixels, found.landmarks, *key)
             crops[card.name] = made[key]
@@ -120,7 +119,7 @@ class PhotoAnalyzer:
         first, draws = self._networks[0], self._draws
         assert draws is not None  # there are networks, or there would be no answers
         maps: Array | None = answers[draws.name]["CAM"] if heatmaps else None
-        to_photo = _unit_square_to_photo(found, *_geometry(draws)) if heatmaps else None
+        to_photo = unit_square_to_picture(found.landmarks, *geometry(draws)) if heatmaps else None
         far = None if self._novelty is None else self._novelty.ratios(answers[first.name])
         return tuple(
             FaceEvidence(
@@ -135,24 +134,6 @@ class PhotoAnalyzer:
             )
             for i in range(len(found))
         )
-
-
-def _geometry(card: ModelCard) -> tuple[int, float]:
-    if card.preprocessing is None:
-        raise ValueError(f"{card.name} works on face crops, its card must say preprocessing")
-    return card.preprocessing.size, card.preprocessing.margin
-
-
-def _map_cells(card: ModelCard) -> int:
-    """Cells of a network's heat map."""
-    return max((math.prod(tensor.shape) for tensor in card.outputs if tensor.name == "CAM"), default=0)
-
-
-def _unit_square_to_photo(found: Faces, size: int, margin: float) -> NDArray[np.float64]:
-    """[n, 2, 3] from crop coordinates of 0 to 1 to photo pixels."""
-    back = inverse_transforms(similarities(found.landmarks, size, margin))
-    unit = np.array([[size, 0, -0.5], [0, size, -0.5], [0, 0, 1]], dtype=np.float64)
-    return np.asarray(back @ unit)
 
 
 def _sharpness(crop: NDArray[np.uint8]) -> float:

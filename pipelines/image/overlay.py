@@ -18,6 +18,8 @@ _SATURATED = 3.0
 """Log-odds of one cell that are drawn at full strength, so that two overlays can be compared."""
 _FINE = 96
 """Side in cells that a map is enlarged to before it is laid on the photo."""
+_SOFT = 0.12
+"""Share of a map's side over which it fades away at each edge."""
 
 
 def draw_overlay(pixels: Pixels, verdict: Verdict) -> Pixels:
@@ -35,33 +37,53 @@ def draw_overlay(pixels: Pixels, verdict: Verdict) -> Pixels:
     drawn = np.ascontiguousarray(pixels).copy()
     for face in verdict.faces:
         if face.heatmap is not None:
-            drawn = _blend(drawn, face.heatmap)
+            lay_heat(drawn, face.heatmap)
     for face in verdict.faces:
         _frame(drawn, face, _label_of(face, verdict))
     return drawn
 
 
-def heat_layer(heatmap: HeatMap, height: int, width: int) -> NDArray[np.float32]:
-    """A map in the photo's pixels.
+def lay_heat(pixels: Pixels, heatmap: HeatMap) -> None:
+    """Lay a map over the face that it is of, in place; what is below shows through, and the map has soft edges.
+
+    Args:
+        pixels: UINT8 [height, width, 3] RGB.
+        heatmap: ``to_photo`` leads to these pixels.
+    """
+    height, width = pixels.shape[:2]
+    matrix = np.asarray(heatmap.to_photo, dtype=np.float64)
+    corners = matrix @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
+    low = np.clip(np.floor(corners.min(axis=1)) - 1, 0, [width, height]).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=1)) + 2, 0, [width, height]).astype(int)
+    if (low >= high).any():
+        return
+    part = pixels[low[1] : high[1], low[0] : high[0]]
+    matrix[:, 2] -= low
+    layer = heat_layer(np.asarray(heatmap.values, dtype=np.float32), matrix, *part.shape[:2])
+    strength = np.clip(layer[..., 0] / _SATURATED, -1.0, 1.0)
+    share = (np.abs(strength) * layer[..., 1] * _STRENGTH)[..., None]
+    colour = np.where(strength[..., None] > 0, np.array([255.0, 40.0, 0.0]), np.array([0.0, 90.0, 255.0]))
+    part[...] = np.rint(part * (1 - share) + colour * share)
+
+
+def heat_layer(
+    values: NDArray[np.float32], matrix: NDArray[np.float64], height: int, width: int
+) -> NDArray[np.float32]:
+    """A map in a picture's pixels.
+
+    Args:
+        values: log-odds [rows, columns]; matrix: [2, 3] from the unit square to pixels.
 
     Returns:
         float32 [height, width, 2]: log-odds, and how much the map covers each pixel (0 to 1).
     """
-    values = np.nan_to_num(np.asarray(heatmap.values, dtype=np.float32))
-    fine = cv2.resize(values, (_FINE, _FINE), interpolation=cv2.INTER_CUBIC)
-    # to_photo takes the unit square; a fine cell's centre lies at (i + 0.5) / _FINE of it.
+    fine = cv2.resize(np.nan_to_num(values), (_FINE, _FINE), interpolation=cv2.INTER_CUBIC)
+    # The matrix takes the unit square; a fine cell's centre lies at (i + 0.5) / _FINE of it.
     unit = np.array([[1 / _FINE, 0, 0.5 / _FINE], [0, 1 / _FINE, 0.5 / _FINE], [0, 0, 1]], dtype=np.float64)
-    matrix = np.asarray(heatmap.to_photo, dtype=np.float64) @ unit
-    stack = np.dstack([fine, np.ones_like(fine)])
-    return np.asarray(cv2.warpAffine(stack, matrix, (width, height), flags=cv2.INTER_LINEAR), dtype=np.float32)
-
-
-def _blend(pixels: Pixels, heatmap: HeatMap) -> Pixels:
-    layer = heat_layer(heatmap, *pixels.shape[:2])
-    strength = np.clip(layer[..., 0] / _SATURATED, -1.0, 1.0)
-    share = (np.abs(strength) * layer[..., 1] * _STRENGTH)[..., None]
-    colour = np.where(strength[..., None] > 0, np.array([255.0, 40.0, 0.0]), np.array([0.0, 90.0, 255.0]))
-    return np.asarray(np.rint(pixels * (1 - share) + colour * share), dtype=np.uint8)
+    from_edge = np.minimum(np.arange(_FINE), np.arange(_FINE)[::-1]) + 0.5
+    ramp = np.clip(from_edge / (_SOFT * _FINE), 0.0, 1.0)
+    stack = np.dstack([fine, np.minimum(ramp[:, None], ramp[None]).astype(np.float32)])
+    return np.asarray(cv2.warpAffine(stack, matrix @ unit, (width, height), flags=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _label_of(face: Face, verdict: Verdict) -> Label:

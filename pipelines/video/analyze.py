@@ -12,8 +12,8 @@ The interface that others build on::
     for watching in analyzer.watch(path, options, stopped): ...       # or step by step: its value is the evidence
         judge.progress(watching.evidence())                           # a ``Progress``, after each chunk
 
-``options`` (``pipelines.options.Options``): ``num_frames`` or ``fps``, ``analyzers``, ``confidence_threshold``,
-``request_id``.
+``options`` (``pipelines.options.Options``): ``num_frames`` or ``fps``, ``heatmaps``, ``analyzers``,
+``confidence_threshold``, ``request_id``.
 ``report`` is called with a ``deepscan_client.Progress`` after each chunk: seconds seen, length, probability so far,
 tracks so far (without boxes) and the timeline so far. ``stopped`` is asked between packets, frames and calls of
 networks; once it returns True, ``deepscan_client.CancelledError`` is raised.
@@ -43,13 +43,14 @@ from pipelines.audio.speech import MODEL as SPEECH
 from pipelines.image.align import align_faces
 from pipelines.image.analyze import DETECTOR_OUTPUTS
 from pipelines.image.faces import Faces
+from pipelines.image.heat import finest, geometry, packed, unit_square_to_picture
 from pipelines.infer import Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
 from pipelines.novelty import NoveltyBook
 from pipelines.options import Options
 from pipelines.video.body import with_biometrics
 from pipelines.video.evidence import VideoEvidence
 from pipelines.video.faces import find_faces_of_frames
-from pipelines.video.follow import Follower, Seen
+from pipelines.video.follow import Follower, Heat, Seen
 from pipelines.video.in_step import with_lip_sync
 from pipelines.video.leaving import Check, Stopped, checker
 from pipelines.video.native import with_main_face
@@ -103,6 +104,8 @@ class VideoAnalyzer:
             networks = repository.card(MODEL).calls if MODEL in repository.names() else NETWORKS
         cards = [repository.card(name) for name in networks if name != DETECTOR]
         self.frame_networks = [card for card in cards if card.preprocessing is not None]
+        draws = repository.card(MODEL).draws if MODEL in repository.names() else None
+        self.drawer = finest(self.frame_networks) if draws is None else repository.card(draws)
         self.clip_networks = [card for card in cards if any(tensor.name == "EMBEDDINGS" for tensor in card.inputs)]
         self.embedding_networks = {embeddings_of(card.name) for card in self.clip_networks}
         if embeddings:
@@ -174,6 +177,8 @@ class Watching:
         self._analyzer, self._video, self._check = analyzer, video, check
         self._follower = Follower()
         self._weights: dict[str, str] = {}
+        self._drew: dict[str, str] = {}
+        self._drawer = analyzer.drawer if video.facts.options.heatmaps else None
         self._ms = dict.fromkeys(("decode", "detect", "track", "align", "networks", "sequences"), 0.0)
         self._sampled = 0
         self._cut = False
@@ -225,6 +230,7 @@ class Watching:
             cut=self._cut,
             damaged=video.damaged,
             weights=dict(self._weights),
+            drew=dict(self._drew),
             ms=dict(self._ms),
         )
 
@@ -234,7 +240,7 @@ class Watching:
         try:
             yield
         finally:
-            self._ms[part] += (time.monotonic_ns() - start) / 1e6
+            self._ms[part] = self._ms.get(part, 0.0) + (time.monotonic_ns() - start) / 1e6
 
     def _next(self, frames: Iterator[Held], most: int) -> list[Held]:
         chunk: list[Held] = []
@@ -255,7 +261,8 @@ class Watching:
         with self._timed("detect"):
             found = find_faces_of_frames(small, self._detect, self._policy, MAX_TRACKED_FACES)
         self._cut = self._cut or any(len(faces) > MAX_TRACKED_FACES for faces in found)
-        sizes = sorted({(card.preprocessing.size, card.preprocessing.margin) for card in self._cards()})  # type: ignore[union-attr]
+        drawer = [] if self._drawer is None else [self._drawer]
+        sizes = sorted({geometry(card) for card in [*self._cards(), *drawer]})
         seen: list[Seen] = []
         crops: dict[tuple[int, float], list[NDArray[np.uint8]]] = {key: [] for key in sizes}
         for held, picture, faces in zip(chunk, small, found):
@@ -294,7 +301,7 @@ class Watching:
         """Every network on all crops of a chunk."""
         cards = self._cards()
         first = cards[0]
-        keys = {card.name: (card.preprocessing.size, card.preprocessing.margin) for card in cards if card.preprocessing}
+        keys = {card.name: geometry(card) for card in cards}
         for start in range(0, len(seen), CROPS):
             self._check()
             stop = min(start + CROPS, len(seen))
@@ -317,7 +324,24 @@ class Watching:
                 {name: answer["LOGIT"][:, 0] for name, answer in answers.items()},
                 {name: answer["EMBEDDING"] for name, answer in answers.items() if name in self._embeds},
                 ratios,
+                self._heat(seen[start:stop], crops, slice(start, stop)),
             )
+
+    def _heat(
+        self, seen: Sequence[Seen], crops: Mapping[tuple[int, float], NDArray[np.uint8]], part: slice
+    ) -> Heat | None:
+        """Heat maps of some faces, where they are asked for."""
+        card = self._drawer
+        if card is None:
+            return None
+        key = geometry(card)
+        with self._timed("maps"):
+            answer = run_in_batches(
+                self._analyzer.infer, card.name, "IMAGES", crops[key][part], ("CAM", "RECORD"), card.max_batch_size
+            )
+        self._drew[card.name] = digest_hex(answer["RECORD"][0])
+        landmarks = Faces.join([face.faces for face in seen]).landmarks
+        return Heat(packed(answer["CAM"]), unit_square_to_picture(landmarks, *key))
 
 
 def analyze_video(

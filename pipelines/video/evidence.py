@@ -55,6 +55,8 @@ class TrackEvidence:
         clips: raw logits of each network that looks at many frames, one for each stretch that it was shown.
         embeddings: float32 [k, d] of ``frame_cnn``, where a network over many frames or a caller wanted them.
         novelty: distance of each frame's embedding over the record's threshold, float64 [k], where it is known.
+        maps: heat maps, UINT8 [k, rows, columns] (``pipelines.image.heat.packed``), where they were asked for.
+        to_frame: from each map's unit square to pixels of the upright frame, float64 [k, 2, 3].
     """
 
     number: int
@@ -68,6 +70,8 @@ class TrackEvidence:
     clips: dict[str, Floats] = field(default_factory=dict)
     embeddings: NDArray[np.float32] | None = None
     novelty: Floats | None = None
+    maps: NDArray[np.uint8] | None = None
+    to_frame: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -106,6 +110,7 @@ class VideoEvidence:
         thin: whether the limit of frames made the sampling thinner than asked.
         cut: whether some frame held more faces than are followed.
         weights: network: sha256 of the weights that ran.
+        drew: the same of the network that drew the heat maps: it says nothing in the verdict.
         ms: milliseconds by stage.
     """
 
@@ -119,6 +124,7 @@ class VideoEvidence:
     cut: bool = False
     damaged: int = 0
     weights: dict[str, str] = field(default_factory=dict)
+    drew: dict[str, str] = field(default_factory=dict)
     ms: dict[str, float] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     """Evidence of others by name (analyzers), as rows of ``deepscan_client.verdict.Evidence``."""

@@ -31,6 +31,8 @@ class _Column:
     logits: dict[str, list[float]] = field(default_factory=dict)
     embeddings: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
     novelty: list[float] = field(default_factory=list)
+    maps: list[NDArray[np.uint8]] = field(default_factory=list)
+    to_frame: list[NDArray[np.float64]] = field(default_factory=list)
     small: NDArray[np.float32] | None = None
     moved: list[float] = field(default_factory=list)
 
@@ -43,6 +45,14 @@ class Seen:
     time: float
     faces: Faces
     """Of length 1, in pixels of the upright frame."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Heat maps of n faces, as columns of :class:`~pipelines.video.evidence.TrackEvidence`."""
+
+    maps: NDArray[np.uint8]
+    to_frame: NDArray[np.float64]
 
 
 class Follower:
@@ -74,6 +84,7 @@ class Follower:
         logits: Mapping[str, NDArray[np.float32]],
         embeddings: Mapping[str, NDArray[np.float32]],
         novelty: NDArray[np.float64] | None,
+        heat: Heat | None = None,
     ) -> None:
         """Keep what the networks said of faces, [n] each; ``crops`` are UINT8 [n, s, s, 3], aligned."""
         for item, face in enumerate(seen):
@@ -90,6 +101,9 @@ class Follower:
                 column.embeddings.setdefault(name, []).append(rows[item])
             if novelty is not None:
                 column.novelty.append(float(novelty[item]))
+            if heat is not None:
+                column.maps.append(heat.maps[item])
+                column.to_frame.append(heat.to_frame[item])
             small = cv2.resize(grey, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA).astype(np.float32)
             if column.small is not None:
                 column.moved.append(float(np.abs(small - column.small).mean()))
@@ -117,6 +131,8 @@ class Follower:
                 clips=dict((clips or {}).get(number, {})),
                 embeddings=_of_faces(column.embeddings),
                 novelty=np.array(column.novelty) if column.novelty else None,
+                maps=np.stack(column.maps) if column.maps else None,
+                to_frame=np.stack(column.to_frame) if column.to_frame else None,
             )
             for number, column in sorted(self._columns.items())
         )

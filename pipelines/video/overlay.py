@@ -1,4 +1,4 @@
-"""A video with what was found in it: a box and a probability on each face, and the timeline along its lower edge."""
+"""A video with what was found in it: box, score and heat map of each face, and the timeline along its lower edge."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from deepscan_client.verdict import Track, Verdict
+from deepscan_client.verdict import HeatMap, Track, Verdict
 from pipelines.chart import BLUE, COLOURS, PAPER, RED, Pixels
+from pipelines.image.overlay import lay_heat
 from pipelines.video.picture import track_label, track_words
 from pipelines.video.source import Frame
 
@@ -36,7 +38,39 @@ def frames_a_second(seconds: float, fps: float) -> float | None:
 
 def box_at(track: Track, moment: float) -> Box | None:
     """Where a face is at a moment, between the two looks around it; None where it is not there."""
-    times = np.array([each.time for each in track.boxes])
+    around = _looks(np.array([each.time for each in track.boxes]), moment)
+    if around is None:
+        return None
+    first, second = (np.array(track.boxes[place].box) for place in around[:2])
+    x0, y0, x1, y1 = (first + around[2] * (second - first)).tolist()
+    return x0, y0, x1, y1
+
+
+def heat_at(track: Track, moment: float, factor: float = 1.0) -> HeatMap | None:
+    """The heat map that a face carries at a moment: that of the latest look, moved along with the face.
+
+    Args:
+        track: of the face; moment: seconds.
+        factor: from pixels of the upright frame to those that it is drawn in.
+
+    Returns:
+        None where there is no face, or no map of it.
+    """
+    around = _looks(np.array([each.time for each in track.heatmaps]), moment)
+    if around is None:
+        return None
+    before, after, share = around
+    first, second = (np.array(track.heatmaps[place].to_frame) for place in (before, after))
+    matrix = (first + share * (second - first)) * factor
+    matrix[:, 2] += 0.5 * factor - 0.5  # pixel centres lie at whole numbers
+    a, b = matrix.tolist()
+    latest = track.heatmaps[after if share > 0.999 else before].unpacked()
+    return HeatMap(latest.values, (tuple(a), tuple(b)))
+
+
+def _looks(times: NDArray[np.float64], moment: float) -> tuple[int, int, float] | None:
+    """The looks before and after a moment, and how far it is from the one to the other, 0 to 1; None where the face is
+    not there."""
     if not len(times):
         return None
     usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.2
@@ -46,10 +80,7 @@ def box_at(track: Track, moment: float) -> Box | None:
     gap = times[after] - times[before]
     if gap > _HELD * usual or min(abs(times[after] - moment), abs(times[before] - moment)) > usual:
         return None
-    share = 0.0 if gap <= 0 else float(np.clip((moment - times[before]) / gap, 0.0, 1.0))
-    first, second = np.array(track.boxes[before].box), np.array(track.boxes[after].box)
-    x0, y0, x1, y1 = (first + share * (second - first)).tolist()
-    return x0, y0, x1, y1
+    return before, after, 0.0 if gap <= 0 else float(np.clip((moment - times[before]) / gap, 0.0, 1.0))
 
 
 def draw_frame(frame: Frame, verdict: Verdict) -> Pixels:
@@ -57,6 +88,10 @@ def draw_frame(frame: Frame, verdict: Verdict) -> Pixels:
     height, width = (side - side % 2 for side in frame.pixels.shape[:2])
     drawn = np.ascontiguousarray(frame.pixels[:height, :width]).copy()
     factor = frame.pixels.shape[1] / (verdict.input.width or frame.pixels.shape[1])
+    for track in verdict.tracks:
+        heatmap = heat_at(track, frame.time, factor)
+        if heatmap is not None:
+            lay_heat(drawn, heatmap)
     for track in reversed(verdict.tracks):  # the one that decides comes last, on top
         box = box_at(track, frame.time)
         if box is not None:

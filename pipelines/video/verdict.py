@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from deepscan_client.verdict import (
     Progress,
     Track,
     TrackBox,
+    TrackHeatMap,
     Verdict,
 )
 from pipelines.fusion import combine_faces, fuse, interval, sigmoid
@@ -110,7 +112,7 @@ class VideoJudge:
             evidence=(*_rows(judged, calibrations, fusion), *(row for rows in evidence.more.values() for row in rows)),
             faces=(),
             decode=DecodeInfo(facts.decoder, notes=(*facts.notes, *_notes(evidence))),
-            models=models_of(spoke, self._shelf.own),
+            models=models_of({**self._shelf.all_of(evidence.drew), **spoke}, self._shelf.own),
             timing_ms={
                 "probe": facts.probe_ms,
                 **evidence.ms,
@@ -283,4 +285,15 @@ def _track(judged: Judged, boxes: bool) -> Track:
         scores=judged.logits,
         face_px=track.face_px,
         reasons=() if judged.problem is None else (judged.problem,),
+        heatmaps=_heatmaps(track) if boxes else (),
     )
+
+
+def _heatmaps(track: TrackEvidence) -> tuple[TrackHeatMap, ...]:
+    if track.maps is None or track.to_frame is None:
+        return ()
+    told = []
+    for moment, cells, matrix in zip(track.times.tolist(), track.maps, track.to_frame.round(1).tolist()):
+        text = base64.b64encode(cells.tobytes()).decode()
+        told.append(TrackHeatMap(moment, cells.shape[1], text, (tuple(matrix[0]), tuple(matrix[1]))))
+    return tuple(told)

@@ -11,6 +11,7 @@ import pytest
 from cards import ModelRepository, find_repository, sha256_file
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
+from pipelines.image.heat import finest
 from pipelines.video.sequences import embeddings_of
 
 ROOT = find_repository()
@@ -64,6 +65,16 @@ def test_what_a_photo_needs_is_found_by_steps_and_calls() -> None:
     assert not any(name.startswith(("audio", "voice", "video")) for name in photo)
     assert set(photo) | {"deepfake_audio"} <= set(repository.needed_by(["deepfake_image", "deepfake_audio"]))
     assert repository.needed_by([]) == []
+
+
+def test_the_network_that_draws_the_heat_maps_of_photos_draws_those_of_videos_and_waits_to_be_wanted() -> None:
+    repository = ModelRepository()
+    for video in ("deepfake_video", "deepfake_multimodal"):
+        draws = repository.card(video).draws
+        assert draws == "blend_cnn"
+        assert set(repository.needed_by([video])) - set(repository.needed_by([video], heatmaps=False)) == {draws}
+    photos = [repository.card(name) for name in repository.card("image_faces").calls]
+    assert finest(photos) is repository.card("blend_cnn")
 
 
 def test_an_unknown_key_is_an_error_with_file_field_and_remedy(copy: Path) -> None:

@@ -48,12 +48,12 @@ def test_a_path_bytes_and_an_open_file_are_sent(tmp_path: Path) -> None:
     fake = FakeTransport([SEEN])
     client = DeepScanClient(transport=fake)
     verdict = client.detect_video(file, num_frames=30, confidence_threshold=0.7, request_id="me")
-    client.detect_video(bytearray(b"bytes"), fps=2.5)
+    client.detect_video(bytearray(b"bytes"), fps=2.5, heatmaps=True)
     client.detect_video(opened)
     assert [call.video for call in fake.calls] == [b"file", b"bytes", b"opened"]
     assert {call.model for call in fake.calls} == {"deepfake_video"}
     assert fake.calls[0].asked == {"request_id": "me", "num_frames": 30, "confidence_threshold": 0.7}
-    assert fake.calls[1].asked["fps"] == 2.5
+    assert (fake.calls[1].asked["fps"], fake.calls[1].asked["heatmaps"]) == (2.5, True)
     assert not opened.closed
     assert verdict.medium is Medium.VIDEO
 

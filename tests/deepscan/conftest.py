@@ -47,7 +47,9 @@ def deepscan_line(monkeypatch: pytest.MonkeyPatch) -> Line:
     line: Any = Line(AsyncFakeTransport(lambda call: line.answer(call), progress=[Progress(6.0, 12.0)]), judge)
 
     @contextlib.contextmanager
-    def service(triton: str | None = None, report: object = None, media: object = None) -> Iterator[str]:
+    def service(
+        triton: str | None = None, report: object = None, media: object = None, heatmaps: bool = False
+    ) -> Iterator[str]:
         yield triton or "fake:1"
 
     monkeypatch.setattr(deepscan.service, "service", service)

@@ -136,7 +136,9 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     @contextlib.contextmanager
     def running_server(**options: Any) -> Iterator[Any]:
-        started.append("started" if options["media"] is None else f"started for {sorted(map(str, options['media']))}")
+        maps = " with heat maps" if options["heatmaps"] else ""
+        media = "" if options["media"] is None else f" for {sorted(map(str, options['media']))}"
+        started.append(f"started{media}{maps}")
         yield types.SimpleNamespace(grpc_url="own:1")
         started.append("stopped")
 
@@ -180,6 +182,9 @@ def test_a_server_of_our_own_loads_what_is_asked_about(servers: list[str]) -> No
         pass
     assert servers == ["started for ['image', 'video']", "stopped"]
     assert _Client.asked == [service.LOOPBACK]
+    with service.service(media={Medium.VIDEO}, heatmaps=True):
+        pass
+    assert servers[2:] == ["started for ['video'] with heat maps", "stopped"]
 
 
 def test_a_name_helps_where_bytes_say_nothing(tmp_path: Path) -> None:

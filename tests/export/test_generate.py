@@ -56,7 +56,7 @@ def test_each_stage_calls_models_that_exist() -> None:
     repository = ModelRepository()
     for name in NAMES:
         card = repository.card(name)
-        for called in [*card.calls, *(step.model for step in card.steps)]:
+        for called in [*card.calls, *([card.draws] if card.draws else []), *(step.model for step in card.steps)]:
             assert called in NAMES
 
 

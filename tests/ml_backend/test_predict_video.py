@@ -71,16 +71,19 @@ async def test_a_video_gets_a_verdict_and_its_options_are_handed_on(start: Start
     assert stats["verdicts"]["by_medium"] == {"video": {"fake": 1}}
 
 
-async def test_the_cache_knows_the_number_of_frames(start: Start) -> None:
+async def test_the_cache_knows_the_number_of_frames_and_what_else_was_asked(start: Start) -> None:
     running = await start(by_model)
-    forms: list[dict[str, str]] = [{}, {}, {"num_frames": "9"}, {"analyzers": "true"}]
+    forms: list[dict[str, str]] = [{}, {}, {"num_frames": "9"}, {"analyzers": "true"}, {"heatmaps": "true"}]
     answers = [await clip(running, **form) for form in forms]
-    assert [answer.json()["cached"] for answer in answers] == [False, True, False, False]
-    assert len(running.asked) == 3
-    assert running.asked[-1]["analyzers"] is True
+    assert [answer.json()["cached"] for answer in answers] == [False, True, False, False, False]
+    assert len(running.asked) == 4
+    assert [(asked.get("analyzers"), asked.get("heatmaps")) for asked in running.asked[2:]] == [
+        (True, None),
+        (None, True),
+    ]
 
 
-@pytest.mark.parametrize("form", [{"num_frames": "0"}, {"num_frames": "many"}, {"heatmaps": "true"}, {"fps": "3"}])
+@pytest.mark.parametrize("form", [{"num_frames": "0"}, {"num_frames": "many"}, {"heatmaps": "no way"}, {"fps": "3"}])
 async def test_a_wrong_option_is_400(start: Start, form: dict[str, str]) -> None:
     running = await start(by_model)
     assert running.error(await clip(running, **form), 400)["code"] == "bad_request"
@@ -223,4 +226,4 @@ async def test_openapi_tells_of_videos_and_events(start: Start) -> None:
     answer = paths["/api/predict/video"]["post"]["responses"]["200"]["content"]
     assert set(answer) == {"application/json", "text/event-stream"}
     form = paths["/api/predict/video"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(form) == {"file", "confidence_threshold", "num_frames", "analyzers", "fresh"}
+    assert set(form) == {"file", "confidence_threshold", "num_frames", "heatmaps", "analyzers", "fresh"}

@@ -39,6 +39,7 @@ from deepscan_client.verdict import (
     Progress,
     Track,
     TrackBox,
+    TrackHeatMap,
     Verdict,
 )
 
@@ -83,6 +84,7 @@ __all__ = [
     "Timeout",
     "Track",
     "TrackBox",
+    "TrackHeatMap",
     "Transport",
     "UnavailableError",
     "Verdict",

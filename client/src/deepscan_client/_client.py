@@ -157,6 +157,7 @@ class DeepScanClient:
         *,
         num_frames: int | None = None,
         fps: float | None = None,
+        heatmaps: bool = False,
         analyzers: bool = False,
         confidence_threshold: float | None = None,
         on_progress: Callable[[Progress], object] | None = None,
@@ -171,6 +172,7 @@ class DeepScanClient:
             video: a path, the bytes of a file, or a file open for reading in binary.
             num_frames: frames to judge, spread evenly over its time; five a second where left out.
             fps: frames a second to judge instead, as far as the server's limit of frames allows.
+            heatmaps: add a heat map of each face in each frame that was judged to its track.
             analyzers: measure the main face as well (blinks, gaze, head, lips, pulse), as evidence without weight.
             confidence_threshold: as for a photo.
             on_progress: told again and again how far the video has been seen, with the faces and the timeline so far.
@@ -191,6 +193,7 @@ class DeepScanClient:
                 Upload.of(video),
                 num_frames=num_frames,
                 fps=fps,
+                heatmaps=heatmaps,
                 analyzers=analyzers,
                 confidence_threshold=confidence_threshold,
                 request_id=request_id,
@@ -208,6 +211,7 @@ class DeepScanClient:
         *,
         num_frames: int | None = None,
         fps: float | None = None,
+        heatmaps: bool = False,
         analyzers: bool = False,
         confidence_threshold: float | None = None,
         on_progress: Callable[[Progress], object] | None = None,
@@ -222,8 +226,8 @@ class DeepScanClient:
             video: as for :meth:`detect_video`.
             audio: a recording that begins with the video, instead of its own sound track: a file, or (samples, rate)
                 as for :meth:`detect_audio`.
-            num_frames: as for a video, like ``fps`` and ``on_progress``, which is told how far the pictures have been
-                seen.
+            num_frames: as for a video, like ``fps``, ``heatmaps`` and ``on_progress``, which is told how far the
+                pictures have been seen.
             analyzers: measure the main face and the voice as well, as evidence without weight. Whether lips and sound
                 are in step is measured in any case.
             confidence_threshold: as for a photo, for both parts.
@@ -242,6 +246,7 @@ class DeepScanClient:
                 None if audio is None else Upload.beside(audio),
                 num_frames=num_frames,
                 fps=fps,
+                heatmaps=heatmaps,
                 analyzers=analyzers,
                 confidence_threshold=confidence_threshold,
                 request_id=request_id,

@@ -6,6 +6,7 @@ All classes are frozen dataclasses of plain values, so that a verdict compares, 
 
 from __future__ import annotations
 
+import base64
 import json
 import types
 import typing
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 from deepscan_client.codes import Label, Medium, Reason
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 _T = TypeVar("_T")
 
@@ -130,6 +131,32 @@ class TrackBox:
 
 
 @dataclass(frozen=True)
+class TrackHeatMap:
+    """The heat map of a track's face in one frame, as bytes: a video has up to some thousands of them."""
+
+    time: float
+    """Seconds from the first frame."""
+    columns: int
+    """Cells in a row."""
+    cells: str
+    """Base64 of one byte for each cell, row by row from the top: (byte - 128) / 16 are the log-odds of the cell."""
+    to_frame: tuple[tuple[float, float, float], tuple[float, float, float]]
+    """As ``to_photo`` of a :class:`HeatMap`, to pixels of the upright frame."""
+
+    def unpacked(self) -> HeatMap:
+        """The map as a photo's face has it.
+
+        Raises:
+            ValueError: the cells are no base64, or no whole rows.
+        """
+        cells = base64.b64decode(self.cells, validate=True)
+        if self.columns < 1 or not cells or len(cells) % self.columns:
+            raise ValueError(f"{len(cells)} cells are no rows of {self.columns}")
+        rows = (cells[start : start + self.columns] for start in range(0, len(cells), self.columns))
+        return HeatMap(tuple(tuple((cell - 128) / 16 for cell in row) for row in rows), self.to_frame)
+
+
+@dataclass(frozen=True)
 class Track:
     """One face of a video, followed through its frames."""
 
@@ -153,6 +180,8 @@ class Track:
     """Median of the longer side of its boxes, in pixels."""
     reasons: tuple[Reason, ...] = ()
     """Why this face does not count towards the verdict; empty where it does."""
+    heatmaps: tuple[TrackHeatMap, ...] = ()
+    """Where heat maps were asked for: one for each of ``boxes``, in order."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from cards import ModelRepository
 from deepscan_client import CancelledError, Label, Medium, Progress, Reason, RequestError, Verdict
+from pipelines.image.analyze import PhotoAnalyzer, analyze_image
+from pipelines.image.verdict import PhotoJudge
 from pipelines.infer import Arrays, Call
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options, parse_options
@@ -114,3 +118,46 @@ def test_a_video_without_a_face_is_inconclusive(tmp_path: Path, write_video: Wri
     assert (verdict.label, verdict.fake_probability, verdict.reasons) == (Label.INCONCLUSIVE, None, (Reason.NO_FACE,))
     assert not verdict.tracks
     assert not verdict.timeline
+
+
+def test_heat_maps_are_drawn_only_where_they_are_asked_for_and_change_nothing_else(
+    tmp_path: Path, write_video: Write, face_frames: Frames
+) -> None:
+    path = write_video(tmp_path / "a.mp4", face_frames(50))
+    plain, drawing = CountingInfer(), CountingInfer()
+    without, verdict = judged(path, infer=plain), judged(path, Options(heatmaps=True), drawing)
+    drawer = REPOSITORY.card("deepfake_video").draws
+    assert drawer not in {model for model, _ in plain.calls}
+    assert sum(count for model, count in drawing.calls if model == drawer) == 10
+    assert {model.name for model in verdict.models} == {drawer} | {model.name for model in without.models}
+    (track,) = verdict.tracks
+    same = replace(verdict, tracks=(replace(track, heatmaps=()),), models=without.models)
+    assert same.canonical_json() == without.canonical_json()
+    assert [each.time for each in track.heatmaps] == [each.time for each in track.boxes]
+    for each, place in zip(track.heatmaps, track.boxes, strict=True):
+        assert np.array(each.unpacked().values).shape == (20, 20)
+        x, y = np.array(each.to_frame) @ np.array([0.5, 0.5, 1.0])
+        x0, y0, x1, y1 = place.box
+        assert x0 < x < x1
+        assert y0 < y < y1
+    assert len(verdict.to_json()) - len(without.to_json()) < 10 * 720
+
+
+def test_a_map_of_a_video_is_the_map_that_a_photo_of_the_frame_gets(tmp_path: Path, face_frames: Frames) -> None:
+    (frame,) = face_frames(1)
+    image = Image.fromarray(frame)
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "a.gif", save_all=True, append_images=[image], duration=400, loop=0)
+    pixels = np.asarray(Image.open(tmp_path / "a.gif").convert("RGB"))  # what 256 colours leave of it
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    photo = analyze_image(
+        (tmp_path / "a.png").read_bytes(),
+        PhotoAnalyzer(REPOSITORY, NETWORKS),
+        PhotoJudge(REPOSITORY),
+        Options(heatmaps=True),
+    )
+    video = judged(tmp_path / "a.gif", Options(heatmaps=True, num_frames=1))
+    expected, told = photo.faces[0].heatmap, video.tracks[0].heatmaps[0].unpacked()
+    assert expected is not None
+    np.testing.assert_allclose(told.to_photo, expected.to_photo, atol=0.06)
+    np.testing.assert_allclose(told.values, np.clip(expected.values, -8, 7.9375), atol=0.04)
