@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from deepscan.cli import Exit
 from deepscan_client import FakeCall, InputInfo, Medium, Progress, Reason, Track, TrackBox, Verdict, make_verdict
@@ -25,6 +26,17 @@ SEEN = make_verdict(
     tracks=(TRACK, STILL),
     timeline=((0.0, 1.0, 0.1), (1.0, 2.0, 0.99)),
 )
+
+
+PORTRAIT = Path(__file__).resolve().parents[2] / "samples" / "video" / "portrait.mp4"
+
+
+def decoded(path: Path) -> list[NDArray[np.uint8]]:
+    """All frames of a film, UINT8 [h, w, 3] RGB."""
+    import av
+
+    with av.open(str(path)) as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
 @pytest.fixture
@@ -117,3 +129,55 @@ def test_a_page_of_a_photo_and_of_a_file_without_a_picture(line: Any, tmp_path: 
     assert line("scan", tmp_path / "a.jpg", "--html", tmp_path / "pages").exit_code == Exit.DONE
     (page,) = (tmp_path / "pages").iterdir()
     assert "probability of a fake 0.100" in page.read_text()
+
+
+@pytest.mark.triton
+def test_the_annotated_video_carries_heat_maps_on_the_face_and_nowhere_else(triton_server: Any, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from deepscan.cli import app
+    from deepscan_client import DeepScanClient
+    from pipelines.image.overlay import heat_layer
+    from pipelines.video.overlay import box_at, heat_at
+
+    out, films, pages = tmp_path / "out.jsonl", tmp_path / "annotated", tmp_path / "pages"
+    options = ["--annotate", films, "--html", pages, "--jsonl", out, "--triton", triton_server.grpc_url]
+    outcome = CliRunner().invoke(app, ["scan", str(PORTRAIT), *map(str, options)])
+    assert outcome.exit_code == Exit.DONE, outcome.output
+    before, after = decoded(PORTRAIT), decoded(films / "00001_portrait.mp4")
+    assert len(before) == len(after) == 50
+    (line,) = out.read_text().splitlines()
+    assert json.loads(line)["tracks"][0]["heatmaps"] == []  # drawn, and then not kept
+    with DeepScanClient(triton_server.grpc_url) as client:
+        plain, verdict = client.detect_video(PORTRAIT), client.detect_video(PORTRAIT, heatmaps=True)
+    (track,) = verdict.tracks
+    assert len(track.heatmaps) == len(track.boxes) == track.frames
+    assert plain.tracks[0].heatmaps == ()
+    assert verdict.fake_probability == plain.fake_probability
+
+    for place in (3, 24, 41):  # between two looks as well
+        heat, box = heat_at(track, place / 25), box_at(track, place / 25)
+        assert heat is not None
+        assert box is not None
+        values = np.array(heat.values, np.float32)
+        layer = heat_layer(values, np.array(heat.to_photo), *before[place].shape[:2])
+        change = after[place].astype(int) - before[place]
+        free = np.ones(change.shape[:2], bool)  # of words, the lines of the box, and the timeline
+        x0, y0, x1, y1 = map(round, box)
+        free[y0 - 24 : y0 + 4, x0 - 4 : x0 + 110] = False
+        free[y0 - 4 : y1 + 5, [*range(x0 - 4, x0 + 5), *range(x1 - 4, x1 + 5)]] = False
+        free[y1 - 4 : y1 + 5, x0 - 4 : x1 + 5] = False
+        free[-16:] = False
+        bluer = change[..., 2] - change[..., 0]
+        strong = free & (layer[..., 1] > 0.95)
+        told = strong & (np.abs(layer[..., 0]) > 1.5)
+        assert told.sum() > 1000
+        assert np.mean(np.sign(bluer[told]) == -np.sign(layer[told][:, 0])) > 0.95
+        assert np.median(np.abs(bluer[told])) > 30
+        elsewhere = np.abs(change[free & (layer[..., 1] == 0)])
+        assert np.percentile(elsewhere, 99) < 16  # what a codec does
+
+    (page,) = pages.iterdir()
+    text = page.read_text()
+    assert text.count('alt="the face with its heat map"') == len(verdict.timeline)
+    assert track.heatmaps[0].cells not in text
