@@ -1,7 +1,7 @@
-"""The page at ``/``: what is here, and two forms.
+"""The page at ``/``: what is here, and a form for each medium.
 
 They work without any script and then show the JSON verdict; with it the answer stays on the page: label, probability,
-and the timeline of a recording. The web page proper comes later.
+the timeline of a recording or a video, and a video's faces. A video's form asks for events, and tells how far it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from html import escape
 
 from starlette.responses import HTMLResponse
 
-from cards.limits import MAX_AUDIO_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES
+from cards.limits import MAX_AUDIO_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES, MAX_JUDGED_FRAMES, MAX_VIDEO_BYTES
 
 # Whatever a server says is set as text, never as HTML.
 _SCRIPT = """
@@ -27,6 +27,7 @@ function timeline(verdict) {
   const whole = verdict.input.duration_s, limit = verdict.operating_point.threshold;
   const place = (start, end) => ({ left: 100 * start / whole + "%", width: 100 * (end - start) / whole + "%" });
   const box = add(out, "div", undefined, { position: "relative", height: "5rem", border: "1px solid #8888" });
+  box.id = "timeline";
   for (const [start, end, p] of verdict.timeline) {
     const bar = { position: "absolute", bottom: 0, height: Math.max(1, 100 * p) + "%", ...place(start, end) };
     const words = start.toFixed(1) + " to " + end.toFixed(1) + " s: " + p.toFixed(2);
@@ -34,8 +35,50 @@ function timeline(verdict) {
   }
   const line = { position: "absolute", bottom: 100 * limit + "%", width: "100%", borderTop: "1px dashed" };
   add(box, "div", undefined, line);
+}
+function suspicious(verdict) {
   const spans = verdict.suspicious.map(([start, end]) => start.toFixed(1) + " to " + end.toFixed(1) + " s");
   add(out, "p", spans.length ? "Sounds synthetic: " + spans.join(", ") : "No stretch sounds synthetic by itself.");
+}
+function faces(tracks) {
+  const table = add(out, "table");
+  table.id = "faces";
+  const row = (tag, cells) => {
+    const line = add(table, "tr");
+    for (const cell of cells) add(line, tag, cell);
+  };
+  row("th", ["face", "seen", "probability", "does not count because"]);
+  for (const track of tracks) {
+    const seen = track.start_s.toFixed(1) + " to " + track.end_s.toFixed(1) + " s";
+    const p = track.fake_probability === null ? "" : track.fake_probability.toFixed(3);
+    row("td", [String(track.id), seen, p, track.reasons.join(", ")]);
+  }
+}
+function tell(progress) {
+  out.replaceChildren();
+  const bar = add(out, "progress", undefined, { width: "100%" });
+  if (progress.duration_s) bar.value = Math.min(1, progress.seconds / progress.duration_s);
+  const whole = progress.duration_s ? " of " + progress.duration_s.toFixed(1) : "";
+  const p = progress.fake_probability === null ? "" : ", so far " + progress.fake_probability.toFixed(3);
+  add(out, "p", "seen " + progress.seconds.toFixed(1) + whole + " s" + p);
+}
+async function listen(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error("it ended without a verdict");
+    const blocks = (text + value).split("\\n\\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const field = (name) => block.split("\\n").find((line) => line.startsWith(name))?.slice(name.length);
+      const name = field("event: ");
+      if (name === undefined) continue;
+      const told = JSON.parse(field("data: "));
+      if (name !== "progress") return told;
+      tell(told);
+    }
+  }
 }
 function show(answer) {
   out.replaceChildren();
@@ -46,7 +89,9 @@ function show(answer) {
   const p = answer.fake_probability === null ? "" : " " + answer.fake_probability.toFixed(3);
   add(out, "h2", answer.label + p);
   if (answer.reasons.length) add(out, "p", answer.reasons.join(", "));
-  if (answer.medium === "audio" && answer.input.duration_s) timeline(answer);
+  if (answer.medium !== "image" && answer.input.duration_s) timeline(answer);
+  if (answer.medium === "audio") suspicious(answer);
+  if (answer.tracks.length) faces(answer.tracks);
   const more = add(out, "details");
   add(more, "summary", "the whole verdict");
   add(more, "pre", JSON.stringify(answer, null, 2), { overflowX: "auto" });
@@ -57,7 +102,10 @@ for (const form of document.forms) {
     out.replaceChildren();
     add(out, "p", "scanning \u2026");
     try {
-      show(await (await fetch(form.action, { method: "POST", body: new FormData(form) })).json());
+      const headers = "events" in form.dataset ? { Accept: "text/event-stream" } : {};
+      const response = await fetch(form.action, { method: "POST", body: new FormData(form), headers });
+      const told = response.headers.get("content-type").startsWith("text/event-stream");
+      show(told ? await listen(response.body) : await response.json());
     } catch (error) {
       out.replaceChildren();
       add(out, "p", "the server gave no answer: " + error);
@@ -81,11 +129,12 @@ _PAGE = """<!doctype html>
   body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem; }}
   fieldset {{ border: 1px solid #8888; border-radius: .5rem; padding: 1rem; margin-bottom: 1rem; }}
   label {{ display: block; margin-bottom: .75rem; }}
-  table {{ border-collapse: collapse; }} td {{ padding: .15rem 1.25rem .15rem 0; vertical-align: top; }}
+  table {{ border-collapse: collapse; }} th {{ text-align: left; }}
+  td, th {{ padding: .15rem 1.25rem .15rem 0; vertical-align: top; }}
   :root {{ color-scheme: light dark; }}
 </style>
 <h1>DeepScan</h1>
-<p>Tells whether a photo or a recording was synthesised or manipulated, and shows why.</p>
+<p>Tells whether a photo, a recording or a video was synthesised or manipulated, and shows why.</p>
 <form action="{root}/api/predict/image" method="post" enctype="multipart/form-data">
   <fieldset>
     <legend>Scan a photo</legend>
@@ -106,13 +155,27 @@ _PAGE = """<!doctype html>
     <button>Scan</button>
   </fieldset>
 </form>
+<form action="{root}/api/predict/video" method="post" enctype="multipart/form-data" data-events>
+  <fieldset>
+    <legend>Scan a video</legend>
+    <label>Video, at most {film_megabytes} MB<br>
+      <input type="file" name="file" accept="video/*,.gif,.webp" required></label>
+    <label>Frames to judge, at most {frames} (empty: five a second)<br>
+      <input type="number" name="num_frames" min="1" max="{frames}" step="1"></label>
+    <label>Threshold, 0 to 1 (empty: the measured operating point)<br>
+      <input type="number" name="confidence_threshold" min="0" max="1" step="any"></label>
+    <button>Scan</button>
+  </fieldset>
+</form>
 <section id="out" aria-live="polite"></section>
 {keys}
 <h2>End points</h2>
 <table>
   <tr><td><code>POST /api/predict/image</code><td>one photo
   <tr><td><code>POST /api/predict/audio</code><td>one recording
-  <tr><td><code>POST /api/batch-predict</code><td>up to {files} photos and recordings
+  <tr><td><code>POST /api/predict/video</code><td>one video, told step by step where that is asked for
+  <tr><td><code>POST /api/predict/multimodal</code><td>one video and its sound together
+  <tr><td><code>POST /api/batch-predict</code><td>up to {files} photos, recordings and videos
   <tr><td><a href="{root}/api/health"><code>GET /api/health</code></a><td>whether files would get a verdict now
   <tr><td><a href="{root}/api/models"><code>GET /api/models</code></a><td>models, versions, licences, measurements
   <tr><td><a href="{root}/api/stats"><code>GET /api/stats</code></a><td>counts, latency, errors, cache, memory
@@ -136,6 +199,8 @@ def index(root: str, asks_for_keys: bool) -> HTMLResponse:
         root=escape(root, quote=True),
         megabytes=MAX_IMAGE_BYTES // 2**20,
         sound_megabytes=MAX_AUDIO_BYTES // 2**20,
+        film_megabytes=MAX_VIDEO_BYTES // 2**20,
+        frames=MAX_JUDGED_FRAMES,
         files=MAX_BATCH_FILES,
         script=_SCRIPT,
         keys=keys if asks_for_keys else "",
