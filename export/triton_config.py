@@ -24,7 +24,7 @@ _TYPES = {
     "BYTES": pb.TYPE_STRING,
 }
 _HEADER = "# Generated from card.yaml by `python -m export.generate`; edit the card instead.\n"
-DALI_STAGES = ("audio_decode", "image_decode")
+DALI_STAGES = ("audio_decode", "image_decode", "video_decode")
 """Stages that the DALI backend takes over on a GPU."""
 
 

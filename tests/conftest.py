@@ -63,7 +63,8 @@ def serve_process() -> Served:
 def write_video() -> Callable[..., Path]:
     """Writes RGB frames into a video: ``write_video(path, frames, times=None, keys=12, options={}, codec=...)``.
 
-    ``times`` are seconds (25 frames a second where left out); a key frame comes every ``keys`` frames.
+    ``times`` are seconds (25 frames a second where left out); a key frame comes every ``keys`` frames. ``options`` are
+    the container's and ``coding`` the encoder's; ``layout`` names planes and depth, ``colours`` the matrix (H.273).
     """
     import av
 
@@ -74,11 +75,16 @@ def write_video() -> Callable[..., Path]:
         keys: int = 12,
         options: dict[str, str] | None = None,
         codec: str = "libx264",
+        coding: dict[str, str] | None = None,
+        layout: str = "yuv420p",
+        colours: int | None = None,
     ) -> Path:
         with av.open(str(path), "w", options=options or {}) as container:
-            stream: Any = container.add_stream(codec, rate=25)
+            stream: Any = container.add_stream(codec, rate=25, options=coding or {})
             stream.height, stream.width = frames[0].shape[:2]
-            stream.pix_fmt = "yuv420p"
+            stream.pix_fmt = layout
+            if colours is not None:
+                stream.codec_context.colorspace = colours
             stream.time_base = stream.codec_context.time_base = Fraction(1, 12800)
             stream.codec_context.gop_size = keys
             stream.codec_context.thread_count = 1

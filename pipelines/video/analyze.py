@@ -27,7 +27,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,8 @@ WHOLE_SIDE = 1920
 """Longer side up to which a frame is turned into RGB once, for detection and for the crops."""
 CROPS = 32
 """Crops of one call; ``stopped`` is asked before each."""
+SECOND_LOOK = "every frame of the main face: decoded by PyAV, which shrinks it before it becomes RGB"
+"""Note of a video whose other frames NVDEC decoded."""
 Report = Callable[[Progress], object]
 
 
@@ -86,7 +88,7 @@ class VideoAnalyzer:
         infer: runs the networks.
         networks: networks over face crops and over sequences of embeddings; those that the card of ``deepfake_video``
             calls by default.
-        profile: names the precision that each network runs in.
+        profile: names the precision that each network runs in, and whether ``infer`` reaches a GPU's decoder.
         embeddings: keep the first network's embedding of each face in the evidence, whether or not a network needs it.
     """
 
@@ -99,6 +101,7 @@ class VideoAnalyzer:
         embeddings: bool = False,
     ) -> None:
         self.infer = infer
+        self.stage = None if profile == "cpu" else infer
         self.detector = repository.card(DETECTOR)
         if networks is None:
             networks = repository.card(MODEL).calls if MODEL in repository.names() else NETWORKS
@@ -137,13 +140,16 @@ class VideoAnalyzer:
         """
         asked = options or Options()
         check = checker(stopped, asked.request_id)
-        watching = Watching(self, open_video(Path(path), asked, check), check)
+        watching = Watching(self, open_video(Path(path), asked, check, self.stage), check)
         for _ in watching.run():
             yield watching
         evidence = watching.finish()
         bodies = self.sees_bodies and asked.analyzers
         lips = self.hears_lips and (beside is not None or asked.analyzers)
         audio = None if beside is None else beside.audio
+        if (bodies or lips) and evidence.facts.decoder.startswith("dali"):
+            facts = evidence.facts
+            evidence = replace(evidence, facts=replace(facts, notes=(*facts.notes, SECOND_LOOK)))
         if bodies and lips:
             return with_main_face(evidence, Path(path), self.infer, stopped, audio)
         if bodies:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cards.limits import MAX_JUDGED_FRAMES
+from pipelines.infer import Infer
 from pipelines.options import Options
 from pipelines.video.animation import AnimationSource, HeldPicture, is_animation
 from pipelines.video.evidence import VideoFacts
 from pipelines.video.leaving import Check
 from pipelines.video.source import HeldFrame, VideoSource
+from pipelines.video.staged import StagedSource
 
 DEFAULT_FPS = 5.0
 _BLOCK = 1 << 22
@@ -30,7 +33,7 @@ class OpenVideo:
     """
 
     def __init__(self, source: Source, facts: VideoFacts) -> None:
-        self._source, self.facts = source, facts
+        self._source, self._facts = source, facts
         options, info = facts.options, source.info
         asked = options.num_frames or round((options.fps or DEFAULT_FPS) * info.seconds)
         self._count: int | None = options.num_frames
@@ -43,6 +46,11 @@ class OpenVideo:
         self.step_s = info.seconds / self.wanted
 
     @property
+    def facts(self) -> VideoFacts:
+        """Of the file, with the decoder that has run so far."""
+        return replace(self._facts, decoder=self._source.info.decoder, notes=self._source.info.notes)
+
+    @property
     def damaged(self) -> int:
         """Frames that were damaged and left out so far."""
         return self._source.damaged
@@ -52,12 +60,13 @@ class OpenVideo:
         return self._source.held(num_frames=self._count, fps=self._fps)
 
 
-def open_source(path: Path, threads: int = 1, check: Check | None = None) -> Source:
+def open_source(path: Path, threads: int = 1, check: Check | None = None, stage: Infer | None = None) -> Source:
     """The frames of a file, by what its first bytes say it is.
 
     Args:
         path: the file; threads: for the decoder.
         check: called between two packets or pictures; what it raises ends the work.
+        stage: reaches the GPU's decoder, which is asked where it reads such a file.
 
     Raises:
         MediaError: missing, empty, not a video, or nothing of it decodes.
@@ -67,18 +76,20 @@ def open_source(path: Path, threads: int = 1, check: Check | None = None) -> Sou
     if path.is_file():
         with path.open("rb") as stream:
             head = stream.read(16)
-    return AnimationSource(path, check) if is_animation(head) else VideoSource(path, threads, check)
+    if is_animation(head):
+        return AnimationSource(path, check)
+    return VideoSource(path, threads, check) if stage is None else StagedSource(path, stage, threads, check)
 
 
-def open_video(path: Path, options: Options, check: Check | None = None) -> OpenVideo:
-    """Read a file's packets and say what is in it; ``check`` as of :func:`open_source`.
+def open_video(path: Path, options: Options, check: Check | None = None, stage: Infer | None = None) -> OpenVideo:
+    """Read a file's packets and say what is in it; ``check`` and ``stage`` as of :func:`open_source`.
 
     Raises:
         MediaError: missing, empty, not a video, or nothing of it decodes.
         LimitError: too many bytes, pixels, seconds or frames.
     """
     started = time.monotonic_ns()
-    source = open_source(path, check=check)
+    source = open_source(path, check=check, stage=stage)
     info = source.info
     digest = hashlib.sha256()
     with path.open("rb") as stream:

@@ -17,6 +17,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -51,13 +52,13 @@ class HeldFrame:
         time: seconds from the first frame; index: from 0.
     """
 
-    def __init__(self, time: float, index: int, frame: VideoFrame, aspect: float) -> None:
+    def __init__(self, time: float, index: int, frame: VideoFrame, aspect: float, turns: int) -> None:
         self.time, self.index = time, index
-        self._frame, self._aspect = frame, aspect
+        self._frame, self._aspect, self._turns = frame, aspect, turns
 
     def pixels(self, max_side: int | None = None) -> Pixels:
         """RGB, uint8 [h, w, 3], upright, with square pixels; shrunk so that the longer side is at most ``max_side``."""
-        return _upright(self._frame, self._aspect, max_side)
+        return upright(self._frame, self._aspect, self._turns, max_side)
 
 
 @dataclass(frozen=True)
@@ -155,19 +156,25 @@ class VideoSource:
         """
         wanted = self._stamps[wanted_frames(self._times, self.info.seconds, num_frames, fps, window)]
         self.damaged = 0
-        given = 0
+        yield from self._held(wanted)
+
+    def _held(self, wanted: npt.NDArray[np.int64], given: int = 0) -> Iterator[HeldFrame]:
+        """The frames with these time stamps; ``given`` is how many others were given before."""
         with self._open() as (container, stream):
             for frame in self._decode(container, stream, wanted):
                 stamp = _stamp(frame)
-                index = int(np.searchsorted(self._stamps, stamp))
                 given += 1
-                yield HeldFrame((stamp - int(self._stamps[0])) * self._base, index, frame, self._aspect)
+                yield self._hold(stamp, frame, turns_of(frame))
         if not given:
             raise MediaError(
                 f"none of the {len(wanted)} wanted frames decodes",
                 code=ErrorCode.CORRUPT,
                 remedy="open the video in a video program and save it again",
             )
+
+    def _hold(self, stamp: int, frame: VideoFrame, turns: int) -> HeldFrame:
+        index = int(np.searchsorted(self._stamps, stamp))
+        return HeldFrame((stamp - int(self._stamps[0])) * self._base, index, frame, self._aspect, turns)
 
     def _check_file(self) -> None:
         if not self.path.is_file():
@@ -226,7 +233,7 @@ class VideoSource:
                     code=ErrorCode.CORRUPT,
                     remedy="open the video in a video program and save it again",
                 )
-            upright = _upright(first, self._aspect, None)
+            shown = upright(first, self._aspect, turns_of(first), None)
             gaps = np.diff(self._times)
             usual = float(np.median(gaps)) if len(gaps) else 1 / 25
             seconds = float(self._times[-1]) + usual
@@ -239,9 +246,9 @@ class VideoSource:
             if stream.frames > count:
                 notes.append(f"the file ends early: {count} of {stream.frames} frames are there")
             return VideoInfo(
-                width=upright.shape[1],
-                height=upright.shape[0],
-                rotation=_turns(first) * 90,
+                width=shown.shape[1],
+                height=shown.shape[0],
+                rotation=turns_of(first) * 90,
                 seconds=seconds,
                 frames=count,
                 fps=count / seconds,
@@ -297,8 +304,8 @@ class VideoSource:
                     yield frame
 
 
-def _upright(frame: VideoFrame, aspect: float, max_side: int | None) -> Pixels:
-    """RGB pixels with square pixels, turned as the file says."""
+def upright(frame: VideoFrame, aspect: float, turns: int, max_side: int | None) -> Pixels:
+    """RGB pixels with square pixels, after so many quarter turns counter-clockwise."""
     width, height = max(1, round(frame.width * aspect)), frame.height
     factor = min(1.0, (max_side or max(width, height)) / max(width, height))
     width, height = max(1, round(width * factor)), max(1, round(height * factor))
@@ -306,7 +313,7 @@ def _upright(frame: VideoFrame, aspect: float, max_side: int | None) -> Pixels:
         pixels = frame.to_ndarray(format="rgb24")
     else:
         pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, _turns(frame)), dtype=np.uint8)
+    return np.ascontiguousarray(np.rot90(pixels, turns), dtype=np.uint8)
 
 
 def _stamp(frame: VideoFrame) -> int:
@@ -315,8 +322,15 @@ def _stamp(frame: VideoFrame) -> int:
     return int(stamp)
 
 
-def _turns(frame: VideoFrame) -> int:
-    """Quarter turns counter-clockwise, 0 to 3."""
+def packet_stamp(packet: Packet[Any]) -> int | None:
+    """When the packet's frame is shown; None where it carries none, or one that is not to be shown."""
+    if not packet.size or packet.is_discard:
+        return None
+    return packet.pts if packet.pts is not None else packet.dts
+
+
+def turns_of(frame: VideoFrame) -> int:
+    """Quarter turns counter-clockwise that the file asks for, 0 to 3."""
     return round((frame.rotation or 0) / 90) % 4
 
 
@@ -338,8 +352,8 @@ def _packet_times(
             break  # what was read so far is there
         if packet is None:
             break
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None or not packet.size or packet.is_discard:
+        stamp = packet_stamp(packet)
+        if stamp is None:
             continue
         stamps.append(stamp)
         if len(stamps) % _LISTED == 0:

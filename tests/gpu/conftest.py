@@ -10,6 +10,7 @@ GPU = find_gpu()
 _TWINS = {
     "test_engine_on_gpu.py": "tests/export/test_engines.py (graphs in ONNX Runtime, engines built, manifest checked)",
     "test_dali_on_gpu.py": "tests/export/test_dali_image.py (the same pipeline on the CPU)",
+    "test_dali_video_on_gpu.py": "tests/export/test_dali_video.py (the same pipeline on the CPU, VP9)",
     "test_onnx_on_gpu.py": "tests/pipelines and tests/serving (the same networks by the CPU provider)",
 }
 _not_run: list[str] = []
