@@ -22,7 +22,7 @@ from pipelines.metrics import auc, eer
 from training.audio.cache import load_voice_cache
 from training.audio.calibrate import Scored, bent, out_of_fold
 from training.audio.conditions import CONDITIONS, chosen_rows, hear_all
-from training.audio.fuse import hear_members
+from training.audio.members import ENGINES, Members, hear_members
 from training.audio.sound_tracks import TRACKS
 
 GROUP = "out of fold"
@@ -47,7 +47,7 @@ def fold_rows(
     """A row for each condition.
 
     Args:
-        runs: of the verdict's members, by name; that of ``voice_cepstra`` with ``folds.npz``.
+        runs: of the verdict's members, by name; that of ``voice_cepstra`` with ``folds.npz`` where it is alone.
         cache: of training speech; tracks: of the other sources (``training.audio.sound_tracks``).
 
     Raises:
@@ -70,9 +70,10 @@ def fold_rows(
     if set(runs) == {MEMBER}:
         scored = out_of_fold(runs[MEMBER], clips, hear_all(clips, chosen_rows(clips)))
         return scored_rows(scored, {MEMBER: scored.logit}, calibrations, fusion, rounds)
-    held = hear_members(runs, clips, load_voice_cache(tracks))
-    logits = {name: held.logits[:, column] for column, name in enumerate(held.names)}
-    return scored_rows(held.scored, logits, calibrations, fusion, rounds)
+    held = Members.join(hear_members(runs, clips, load_voice_cache(tracks)))
+    copies = held.scored.family != ENGINES  # synthesisers have no real partner that went the same way
+    logits = {name: held.logits[copies, column] for column, name in enumerate(held.names)}
+    return scored_rows(held.scored.subset(copies), logits, calibrations, fusion, rounds)
 
 
 def scored_rows(

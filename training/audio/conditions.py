@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,7 @@ def hear_all(cache: VoiceCache, rows: Sequence[int], conditions: Sequence[str] =
     listener, began, fresh = Listener(), time.monotonic(), 0
     for number, row in enumerate(rows, 1):
         partner = int(cache.partner[row]) if cache.partner[row] >= 0 else row
-        seed = int.from_bytes(cache.rows[partner].path.encode()[-6:], "big") % 1_000_003
+        seed = zlib.crc32(cache.rows[partner].path.encode())
         samples = None
         for condition in conditions:
             key = (cache.rows[row].path, condition)

@@ -1,11 +1,11 @@
 """Fuse the voice networks: ``python -m training.audio.fuse OUT.json voice_cepstra=RUN voice_raw=RUN ...``.
 
-Members are scored on two sets that none of them was trained on: the clips of ``training.audio.pairs.held_out``
-(speakers and families of vocoders that stand aside; of ``voice_cepstra`` a head is fitted that did not see them
-either), and the real speech of other sources of ``training.audio.sound_tracks`` with its copies by the same families.
-Each clip is heard clean and under the named conditions. A member stays where leaving it out lowers the mean AUC over
-left-out families by more than 0.005 and the 95 % interval of that lies above 0, or where ``--keep`` names it. Each run
-gets its ``calibration.json``; OUT is the fusion, whose scale is checked by leaving whole sources out.
+Members are scored on what none of them was trained on (``training.audio.members``), clean and under the named
+conditions. The scale gives copies and whole synthesisers half of the fakes each: a fake of unknown origin is as likely
+to come from the one as from the other. A member stays where leaving it out lowers the mean AUC over left-out families
+by more than 0.005 and the 95 % interval of that lies above 0, or where ``--keep`` names it. Each run gets its
+``calibration.json``; OUT is the fusion, whose scale is checked by leaving whole sources out. ``NAME=shipped`` is the
+network of the repository with its calibration, where its run is gone.
 """
 
 from __future__ import annotations
@@ -14,108 +14,31 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from cards.record import Calibration
+from cards.repository import ModelRepository
 from pipelines.metrics import auc, ece, eer, platt, resamples
-from training.audio.cache import VoiceCache, load_voice_cache
-from training.audio.calibrate import DRAWS, SHORT_S, Scored, fit_verdict, mass_of, refits_of
-from training.audio.conditions import CONDITIONS, MEASURES
+from training.audio.cache import load_voice_cache
+from training.audio.calibrate import DRAWS, Scored, fit_verdict, mass_of, refits_of
+from training.audio.conditions import CONDITIONS
 from training.audio.crossing import tell_crossed
-from training.audio.features import draws_of, speech_of_cache
-from training.audio.heads import HeadSettings, examples, fit_head
-from training.audio.heard import Entry, HeardWindows
-from training.audio.pairs import HELD, held_out
+from training.audio.members import ENGINES, SHIPPED, Members, hear_members
+from training.audio.pairs import HELD
 from training.audio.quality import nearness
 from training.audio.sound_tracks import TRACKS
-from training.audio.train import network_of, wanted_in
 from training.fusion import member_weights, operating_points
-from training.models.registry import read_checkpoint
 from training.report import Fit
 
 GAIN, RESAMPLES = 0.005, 400
-DRAWN = (0, 1, 2, 3)
 FLOOR_DB = 9.0
 """Speech over noise under which the verdict abstains: at 10 dB of white noise the AUC is 0.91, sources left out."""
 _LOG = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Members:
-    """What the members said of the entries.
-
-    Attributes:
-        scored: the entries, of all caches; own: int64 [e], the real clip that each is of, across the caches.
-        source: [e], of that clip.
-        logits: float64 [e, m]; names: of the members [m].
-    """
-
-    scored: Scored
-    own: npt.NDArray[np.int64]
-    source: npt.NDArray[np.str_]
-    logits: Floats
-    names: tuple[str, ...]
-
-    @staticmethod
-    def join(parts: Sequence[Members]) -> Members:
-        """All entries; the rows of a later cache are counted on from those of the one before."""
-        shifts = np.cumsum([0, *(1 + max(part.scored.row.max(), part.own.max()) for part in parts[:-1])])
-        fields = {
-            name: np.concatenate([getattr(part.scored, name) for part in parts]) for name in Scored.__dataclass_fields__
-        }
-        fields["row"] = np.concatenate([part.scored.row + shift for part, shift in zip(parts, shifts)])
-        return Members(
-            Scored(**fields),
-            np.concatenate([part.own + shift for part, shift in zip(parts, shifts)]),
-            np.concatenate([part.source for part in parts]),
-            np.concatenate([part.logits for part in parts]),
-            parts[0].names,
-        )
-
-
-def held_cepstra(cache: VoiceCache) -> nn.Module:
-    """``voice_cepstra`` that did not see what stands aside."""
-    train, _ = held_out(cache)
-    speech, settings = speech_of_cache(cache), HeadSettings()
-    draws = [draws_of(cache, speech, [draw], wanted_in(cache, draw, settings))[0] for draw in DRAWN]
-    head = fit_head(examples(cache, draws, train, settings), settings)
-    return network_of(head, head)
-
-
-def heard_rows(cache: VoiceCache, everybody: bool = False) -> list[int]:
-    """What stands aside: real clips of 1.5 s and more, and their copies by the left-out families; of a cache that
-    nothing was trained on the clips of ``everybody``."""
-    _, held = held_out(cache)
-    if everybody:
-        held = (cache.labels == 0) | np.isin(cache.column("family"), HELD)
-    long = np.array([row.seconds >= 1.5 for row in cache.rows])
-    return [int(row) for row in np.flatnonzero(held & long)]
-
-
-def columns(cache: VoiceCache, entries: Sequence[Entry], logits: Mapping[str, Floats]) -> Members:
-    """Entries that have windows and enough speech, with what each member says of them."""
-    place = {row.path: number for number, row in enumerate(cache.rows)}
-    speech = MEASURES.index("speech_s")
-    kept = [at for at, each in enumerate(entries) if each.cells and each.quality[speech] >= SHORT_S * 0.75]
-    rows = np.array([place[entries[at].path] for at in kept], np.int64)
-    labels = cache.labels[rows]
-    kinds = np.where(labels == 1, cache.column("family")[rows], cache.column("source")[rows])
-    condition = np.array([CONDITIONS.index(entries[at].condition) for at in kept], np.int64)
-    quality = np.array([entries[at].quality for at in kept])
-    return Members(
-        Scored(np.zeros(len(kept)), labels, kinds, condition, quality, rows),
-        np.where(cache.partner[rows] >= 0, cache.partner[rows], rows),
-        cache.column("source")[rows],
-        np.stack([values[kept] for values in logits.values()], axis=1),
-        tuple(logits),
-    )
 
 
 def family_mean(log_odds: Floats, scored: Scored) -> float:
@@ -185,7 +108,18 @@ def fuse(held: Members, odds: Floats, mass: Floats, keep: Sequence[str] = ()) ->
 
 
 def calibrated(held: Members, runs: Mapping[str, Path], mass: Floats, told: str) -> dict[str, Calibration]:
-    """Calibrations of the members; ``voice_cepstra`` keeps that of its own folds, the others get theirs here."""
+    """Calibrations of the members: of the record for what is shipped; ``voice_cepstra`` keeps that of its own folds,
+    the others get theirs here.
+
+    Raises:
+        FileNotFoundError: the run of ``voice_cepstra`` was not calibrated, or some members are shipped and some not.
+    """
+    if any(run == SHIPPED for run in runs.values()):
+        records = {name: ModelRepository().record(name).calibration for name, run in runs.items() if run == SHIPPED}
+        kept = {name: calibration for name, calibration in records.items() if calibration is not None}
+        if len(kept) < len(runs):
+            raise FileNotFoundError(f"all members are shipped and calibrated, or none: {sorted(set(runs) - set(kept))}")
+        return kept
     own = Fit.read(runs["voice_cepstra"] / "calibration.json")
     if own is None:
         raise FileNotFoundError(f"{runs['voice_cepstra']} has no calibration: python -m training.audio.calibrate")
@@ -213,21 +147,6 @@ def calibrated(held: Members, runs: Mapping[str, Path], mass: Floats, told: str)
     return found
 
 
-def hear_members(runs: Mapping[str, Path], cache: VoiceCache, tracks: VoiceCache) -> Members:
-    """What the networks of some runs say of clips that none of them was trained on, clean and under the conditions."""
-    models: dict[str, nn.Module] = {}
-    for name, run in runs.items():
-        models[name] = held_cepstra(cache) if name == "voice_cepstra" else read_checkpoint(run / "model.pt", name)[1]
-    parts = []
-    for each, other in ((cache, False), (tracks, True)):
-        windows = HeardWindows(each)
-        entries = windows.entries(heard_rows(each, other))
-        part = columns(each, entries, {name: windows.logits(model, entries) for name, model in models.items()})
-        tell_members(part, "other sources" if other else "other speakers")
-        parts.append(part)
-    return Members.join(parts)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Hear, fuse and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -244,12 +163,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     cache = load_voice_cache(options.cache)
     runs = {name: Path(run) for name, _, run in (each.partition("=") for each in options.members)}
-    held = hear_members(runs, cache, load_voice_cache(options.tracks))
+    parts = hear_members(runs, cache, load_voice_cache(options.tracks))
+    for part, where in zip(parts, ("other speakers and synthesisers", "other sources")):
+        tell_members(part, where)
+    held = Members.join(parts)
+    count = len(np.unique(held.scored.row))
     told = (
-        f"{len(np.unique(held.scored.row))} clips of speakers, sources and vocoders that no member saw in training, "
+        f"{count} clips of speakers, sources, vocoders and synthesisers that trained no member, "
         f"clean and under {len(CONDITIONS) - 1} conditions"
     )
-    worth = nearness(cache, HELD)
+    near = nearness(cache, HELD)
+    worth = {family: value / sum(near.values()) for family, value in near.items()} | {ENGINES: 1.0}
     mass = mass_of(held.scored, worth)
     calibrations = calibrated(held, runs, mass, told)
     scale = [calibrations[name] for name in held.names]

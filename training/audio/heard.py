@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -80,7 +81,7 @@ class HeardWindows:
         for number, row in enumerate(rows, 1):
             path, samples = self._cache.rows[row].path, self._cache.samples(row)
             partner = int(self._cache.partner[row]) if self._cache.partner[row] >= 0 else row
-            seed = int.from_bytes(self._cache.rows[partner].path.encode()[-6:], "big") % 1_000_003
+            seed = zlib.crc32(self._cache.rows[partner].path.encode())
             for condition in conditions:
                 if (path, condition) in self._known:
                     continue

@@ -61,7 +61,7 @@ def qualities(cache: VoiceCache, count: int, seed: int = 0) -> list[Quality]:
 
 
 def nearness(cache: VoiceCache, families: Sequence[str], count: int = 30) -> dict[str, float]:
-    """How much a family of copies counts: one over its squared distance from the real clips (dB, mel bands).
+    """How much a family of copies counts: one over the fourth power of its distance from real clips (dB, mel bands).
 
     Nobody deceives with a vocoder that hisses: vocoders of a few minutes' training lie so far from real speech that a
     scale fitted on them calls whatever a good one makes real. Measured on ``count`` copies of each.

@@ -15,9 +15,10 @@ from training.audio.cache import cache_of
 from training.audio.calibrate import Scored, fit_verdict, mass_of
 from training.audio.conditions import MEASURES
 from training.audio.crossing import crossed
-from training.audio.fuse import Members, fuse
+from training.audio.fuse import fuse
 from training.audio.heard import HeardWindows
 from training.audio.manifest import VoiceRow
+from training.audio.members import Members
 from training.audio.pairs import HELD, HELD_SPEAKERS, aside, held_out
 from training.audio.sounds import write_sound
 from training.models.output import VoiceOutput
