@@ -12,6 +12,7 @@ from deepscan_client.verdict import Face, HeatMap, Verdict
 Pixels = NDArray[np.uint8]
 
 _COLOURS = {Label.REAL: (46, 160, 67), Label.FAKE: (218, 54, 51), Label.INCONCLUSIVE: (160, 160, 160)}
+_HOT, _COLD = np.array([255, 40, 0], np.float32), np.array([0, 90, 255], np.float32)
 _STRENGTH = 0.55
 """Share of the colour map where it is strongest."""
 _SATURATED = 3.0
@@ -62,8 +63,8 @@ def lay_heat(pixels: Pixels, heatmap: HeatMap) -> None:
     layer = heat_layer(np.asarray(heatmap.values, dtype=np.float32), matrix, *part.shape[:2])
     strength = np.clip(layer[..., 0] / _SATURATED, -1.0, 1.0)
     share = (np.abs(strength) * layer[..., 1] * _STRENGTH)[..., None]
-    colour = np.where(strength[..., None] > 0, np.array([255.0, 40.0, 0.0]), np.array([0.0, 90.0, 255.0]))
-    part[...] = np.rint(part * (1 - share) + colour * share)
+    below = part.astype(np.float32)
+    part[...] = np.rint(below + (np.where(strength[..., None] > 0, _HOT, _COLD) - below) * share)
 
 
 def heat_layer(

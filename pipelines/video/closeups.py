@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepscan_client.verdict import Track, Verdict
 from pipelines.chart import Pixels
-from pipelines.video.overlay import MAX_SIDE, box_at, draw_frame
+from pipelines.video.overlay import MAX_SIDE, box_at, draw_faces
 from pipelines.video.sampling import Source
 
 MOST = 6
@@ -62,7 +62,7 @@ def close_looks(source: Source, verdict: Verdict) -> Iterator[tuple[Moment, Pixe
         for frame in source.frames(num_frames=1, window=(moment.time, moment.time), max_side=MAX_SIDE):
             box = None if track is None else box_at(track, frame.time)
             if box is not None:
-                drawn = draw_frame(frame, verdict)
+                drawn = draw_faces(frame, verdict)
                 yield moment, _cut(drawn, np.array(box) * frame.pixels.shape[1] / (verdict.input.width or 1))
 
 

@@ -83,8 +83,8 @@ def _looks(times: NDArray[np.float64], moment: float) -> tuple[int, int, float] 
     return before, after, 0.0 if gap <= 0 else float(np.clip((moment - times[before]) / gap, 0.0, 1.0))
 
 
-def draw_frame(frame: Frame, verdict: Verdict) -> Pixels:
-    """One frame with its faces and the place in the timeline, UINT8 [height, width, 3] RGB with even sides."""
+def draw_faces(frame: Frame, verdict: Verdict) -> Pixels:
+    """One frame with its faces: maps, boxes and words, UINT8 [height, width, 3] RGB with even sides."""
     height, width = (side - side % 2 for side in frame.pixels.shape[:2])
     drawn = np.ascontiguousarray(frame.pixels[:height, :width]).copy()
     factor = frame.pixels.shape[1] / (verdict.input.width or frame.pixels.shape[1])
@@ -96,6 +96,12 @@ def draw_frame(frame: Frame, verdict: Verdict) -> Pixels:
         box = box_at(track, frame.time)
         if box is not None:
             _face(drawn, [round(value * factor) for value in box], track, verdict)
+    return drawn
+
+
+def draw_frame(frame: Frame, verdict: Verdict) -> Pixels:
+    """One frame with its faces and the place in the timeline, UINT8 [height, width, 3] RGB with even sides."""
+    drawn = draw_faces(frame, verdict)
     _timeline(drawn, frame.time, verdict)
     return drawn
 
