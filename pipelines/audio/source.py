@@ -8,40 +8,27 @@ block, whatever the length. All channels are averaged. Nothing is removed or lev
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import av
 import numpy as np
 import numpy.typing as npt
-from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
-from av.container import InputContainer
 from pydantic import BaseModel, ConfigDict
 
-from cards.limits import MAX_AUDIO_BYTES, MAX_AUDIO_CHANNELS, MAX_AUDIO_SECONDS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from cards.limits import MAX_AUDIO_BYTES, MAX_AUDIO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
-from pipelines.audio.container import READS, Container, is_torn, recognise, tells_length
+from pipelines.audio.container import is_torn, recognise, tells_length
+from pipelines.audio.reading import Reading
+from pipelines.audio.track import choose_track, declared_seconds, is_lossy, open_container
 from pipelines.options import Options
 
 Samples = npt.NDArray[np.float32]
 
 RATE = 16_000
 """Samples a second of everything behind the decoder."""
-_LOSSLESS = ("flac", "alac", "wavpack", "wmalossless")
-_LOSSY = (
-    *("mp1", "mp2", "mp3", "aac", "aac_latm", "opus", "vorbis", "speex", "ac3", "eac3", "dts"),
-    *("amr_nb", "amr_wb", "gsm", "gsm_ms", "ilbc", "g723_1", "g729", "adpcm_g722", "adpcm_g726", "adpcm_g726le"),
-    *("wmav1", "wmav2", "wmapro", "wmavoice", "nellymoser", "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt"),
-    *("pcm_mulaw", "pcm_alaw"),
-)
-_MOST_DAMAGED = 2_000
-"""Damaged packets in a row after which the rest is given up: a hostile file could hold millions."""
-_MOST_CHANGES = 64
-"""Changes of rate or channels inside one file."""
 
 
 class AudioInfo(BaseModel):
@@ -105,12 +92,12 @@ class AudioSource:
         self._data = data
         self._kind = recognise(data)
         notes: list[str] = []
-        with self._open() as container:
-            stream = _choose(container, self._kind, notes)
+        with open_container(self._data, self._kind) as container:
+            stream = choose_track(container, self._kind, notes)
             self._track = stream.index
             context = stream.codec_context
             codec = context.codec.canonical_name
-            declared = _declared_seconds(container, stream)
+            declared = declared_seconds(container, stream)
             self._told = declared if tells_length(self._kind, data) else 0.0
             if self._told > MAX_AUDIO_SECONDS:
                 raise _too_long(self._told)
@@ -119,7 +106,7 @@ class AudioSource:
                 bytes=len(data),
                 format=self._kind.name,
                 codec=codec,
-                lossy=codec in _LOSSY,
+                lossy=is_lossy(codec),
                 sample_rate=context.sample_rate,
                 channels=context.channels,
                 duration_s=declared,
@@ -139,10 +126,10 @@ class AudioSource:
             LimitError: it is longer than allowed.
         """
         size = max(1, round(seconds * RATE))
-        reading = _Reading()
+        reading = Reading(RATE)
         waiting: list[Samples] = []
         ready = total = 0
-        with self._open() as container:
+        with open_container(self._data, self._kind) as container:
             for piece in reading.pieces(container, container.streams[self._track]):
                 waiting.append(piece)
                 ready += len(piece)
@@ -158,25 +145,7 @@ class AudioSource:
             yield np.concatenate(waiting)
         self._finish(reading, total)
 
-    def _open(self) -> InputContainer:
-        try:
-            return av.open(
-                io.BytesIO(self._data),
-                mode="r",
-                format=self._kind.reader,
-                options=_OPTIONS | (_NO_LOOK_INSIDE if self._kind.reader in ("wav", "w64") else {}),
-                metadata_errors="replace",
-            )
-        except Exception as error:  # a hostile header can raise anything inside
-            cut = self._kind.reader == "mov" and b"moov" not in self._data
-            raise MediaError(
-                f"the {self._kind.name} file "
-                + ("is cut off before its index" if cut else f"cannot be opened: {str(error)[:160]}"),
-                code=ErrorCode.TRUNCATED if cut else ErrorCode.CORRUPT,
-                remedy="send the whole file" if cut else "open it in a sound program and save it again",
-            ) from error
-
-    def _finish(self, reading: _Reading, total: int) -> None:
+    def _finish(self, reading: Reading, total: int) -> None:
         """The measured facts, or the error where there is nothing to judge."""
         if not total:
             broken = reading.damaged or reading.broke_off
@@ -235,198 +204,6 @@ def decode_audio(data: bytes, options: Options | None = None) -> tuple[Samples, 
     source = open_audio(data, options)
     samples = np.concatenate(list(source.blocks()))
     return samples, source.info
-
-
-class _Reading:
-    """One pass through a file, and what went wrong in it."""
-
-    def __init__(self) -> None:
-        self.bytes = self.stored = self.damaged = self.not_numbers = self.values = 0
-        self.cut = 0.0
-        self.broke_off = False
-        self._changes = -1
-        self._resampler: av.AudioResampler | None = None
-        self._shape: tuple[object, ...] = ()
-        self._single: bool | None = None
-        """Whether the first channel is taken alone, because the channels cancel each other."""
-
-    def pieces(self, container: InputContainer, stream: Any) -> Iterator[Samples]:
-        """16 kHz mono, about a second at a time."""
-        stream.codec_context.thread_count = 1
-        stored_floats = stream.codec_context.name.startswith("pcm_f")
-        for frame in self._frames(container, stream):
-            yield from self._resampled(frame, stored_floats)
-        yield from self._flush()
-
-    def notes(self) -> list[str]:
-        """What a reader of the verdict should know."""
-        found = []
-        if self.damaged:
-            found.append(f"damaged packets left out: {self.damaged:,}")
-        if self.not_numbers:
-            found.append(f"samples that are not numbers, replaced by silence: {self.not_numbers:,}")
-        if self.cut > self.values / 1000:
-            found.append(
-                f"{min(1.0, self.cut / self.values):.1%} of the samples lie above full scale and were cut there"
-            )
-        if self._single:
-            found.append("the channels cancel each other: the first was judged alone")
-        if self._changes > 0:
-            found.append(f"rate or channels change {self._changes} times inside the file")
-        return found
-
-    def _frames(self, container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-        packets = container.demux(stream)
-        in_a_row = 0
-        while in_a_row < _MOST_DAMAGED:
-            try:
-                packet = next(packets, None)
-            except Exception:  # FFmpeg's errors, and others of PyAV where a track appears in mid-file
-                self.broke_off = True
-                return
-            if packet is None:
-                return
-            self.bytes += packet.size
-            try:
-                frames: list[Any] = packet.decode()
-            except av.error.EOFError:
-                return
-            except Exception:  # a hostile packet can raise anything inside
-                self.damaged += 1
-                in_a_row += 1
-                continue
-            in_a_row = 0
-            for frame in frames:
-                if frame.samples and MIN_SAMPLE_RATE <= frame.sample_rate <= MAX_SAMPLE_RATE:
-                    yield frame
-        self.broke_off = True
-
-    def _resampled(self, frame: AudioFrame, stored_floats: bool) -> Iterator[Samples]:
-        shape = (frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate)
-        if shape != self._shape or self._resampler is None:
-            yield from self._flush()
-            self._changes += 1
-            if self._changes > _MOST_CHANGES or frame.layout.nb_channels > MAX_AUDIO_CHANNELS:
-                raise MediaError(
-                    "rate or channels change too often inside the file",
-                    code=ErrorCode.CORRUPT,
-                    remedy="open it in a sound program and save it again",
-                )
-            self._shape = shape
-            # Packed: PyAV 18 reads beyond the planes of planar sound of eight channels and more.
-            self._resampler = av.AudioResampler(format="flt", rate=RATE, frame_size=RATE)
-        if stored_floats:
-            frame = self._mended(frame)
-        frame.pts = None
-        self.stored += frame.samples
-        for answer in self._resampler.resample(frame):
-            yield self._mono(answer)
-
-    def _flush(self) -> Iterator[Samples]:
-        if self._resampler is not None:
-            for answer in self._resampler.resample(None):
-                yield self._mono(answer)
-            self._resampler = None
-
-    def _mended(self, frame: AudioFrame) -> AudioFrame:
-        """The frame with silence where a value is not a number and with the others within -1 to 1.
-
-        Before resampling, which would spread such a value over its neighbours.
-        """
-        values: npt.NDArray[Any] = frame.to_ndarray()
-        with np.errstate(invalid="ignore"):
-            good = np.isfinite(values)
-            outside = good & (np.abs(values) > 1.0)
-        if good.all() and not outside.any():
-            return frame
-        share = frame.samples * RATE / frame.sample_rate / values.size
-        self.not_numbers += int(np.ceil((values.size - good.sum()) * share))
-        self.cut += float(outside.sum()) * share
-        values = np.clip(np.where(good, values, 0), -1.0, 1.0).astype(values.dtype)
-        mended = AudioFrame.from_ndarray(values, format=frame.format.name, layout=frame.layout.name)
-        mended.sample_rate = frame.sample_rate
-        return mended
-
-    def _mono(self, frame: AudioFrame) -> Samples:
-        """The mean of the channels, float32 [n] within -1 to 1."""
-        values = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
-        if not np.isfinite(values.sum()):
-            good = np.isfinite(values)
-            self.not_numbers += int((~good).any(axis=0).sum())
-            values = np.where(good, values, 0)
-        mixed = values.mean(axis=0, dtype=np.float32) if len(values) > 1 else values[0]
-        if len(values) > 1 and self._single is None:
-            loud = float(np.square(values, dtype=np.float32).mean())
-            if loud > 1e-8:  # -80 dB: there is sound to decide by
-                self._single = float(np.square(mixed).mean()) < 0.01 * loud
-        if self._single:
-            mixed = values[0]
-        self.values += len(mixed)
-        outside = int((np.abs(mixed) > 1.0).sum())
-        self.cut += outside
-        return np.clip(mixed, -1.0, 1.0) if outside else np.ascontiguousarray(mixed, dtype=np.float32)
-
-
-def _is_read(name: str) -> bool:
-    return name in _LOSSY or name in _LOSSLESS or name.startswith("pcm_")
-
-
-def _all_decoders() -> Iterator[str]:
-    for name in sorted(av.codec.codecs_available):
-        try:
-            codec = av.codec.Codec(name, "r")
-        except ValueError:  # writes only
-            continue
-        if codec.type == "audio" and _is_read(codec.canonical_name):
-            yield name
-
-
-_OPTIONS = {
-    # A reader that wants another file or an address finds no protocol to open it with.
-    "protocol_whitelist": "none",
-    # Pictures of a video are never decoded, not even to look at them.
-    "codec_whitelist": ",".join(_all_decoders()),
-}
-_NO_LOOK_INSIDE = {"probesize": "4096"}
-"""FFmpeg searches megabytes of 16-bit WAV for DTS and Dolby inside, which takes longer than decoding it: 3.5 ms each
-time that 64 kB are looked through, 0.2 ms for these."""
-
-
-def _choose(container: InputContainer, kind: Container, notes: list[str]) -> AudioStream:
-    """The sound track to judge: the one marked as default, else the first."""
-    tracks = list(container.streams.audio)
-    if not tracks:
-        raise MediaError(
-            f"the {kind.name} file has no sound track", code=ErrorCode.NO_SOUND, remedy="send a recording with sound"
-        )
-    preferred = [track for track in tracks if track.disposition & av.stream.Disposition.default]
-    stream = (preferred or tracks)[0]
-    if len(tracks) > 1:
-        notes.append(f"track {tracks.index(stream) + 1} of {len(tracks)} sound tracks")
-    context = stream.codec_context
-    name = context.codec.canonical_name if context is not None else "an unknown codec"
-    if context is None or not _is_read(name):
-        raise MediaError(f"sound in {name} is not read", code=ErrorCode.UNSUPPORTED, remedy=f"send {READS}")
-    if not MIN_SAMPLE_RATE <= context.sample_rate <= MAX_SAMPLE_RATE:
-        raise MediaError(
-            f"{context.sample_rate:,} samples a second; {MIN_SAMPLE_RATE:,} to {MAX_SAMPLE_RATE:,} are read",
-            code=ErrorCode.UNSUPPORTED if context.sample_rate else ErrorCode.CORRUPT,
-            remedy="save it again at 16 to 48 kHz",
-        )
-    if not 1 <= context.channels <= MAX_AUDIO_CHANNELS:
-        raise MediaError(
-            f"{context.channels} channels; 1 to {MAX_AUDIO_CHANNELS} are read",
-            code=ErrorCode.UNSUPPORTED if context.channels else ErrorCode.CORRUPT,
-            remedy="save it again in mono or stereo",
-        )
-    return stream
-
-
-def _declared_seconds(container: InputContainer, stream: AudioStream) -> float:
-    """Length as the header says, 0 where it does not."""
-    if stream.duration and stream.time_base:
-        return max(0.0, float(stream.duration * stream.time_base))
-    return max(0.0, (container.duration or 0) / 1e6)
 
 
 def _too_long(seconds: float) -> LimitError:

@@ -248,7 +248,7 @@ def test_lists_are_refused_before_ffmpeg_sees_them(name: str, monkeypatch: pytes
     def never(*args: object, **options: object) -> None:
         raise AssertionError("FFmpeg was asked")
 
-    monkeypatch.setattr(source.av, "open", never)
+    monkeypatch.setattr(av, "open", never)
     with pytest.raises(MediaError) as caught:
         open_audio(LISTS[name])
     assert caught.value.code is ErrorCode.UNSUPPORTED
