@@ -147,7 +147,7 @@ class VideoAnalyzer:
         bodies = self.sees_bodies and asked.analyzers
         lips = self.hears_lips and (beside is not None or asked.analyzers)
         audio = None if beside is None else beside.audio
-        if (bodies or lips) and evidence.facts.decoder.startswith("dali"):
+        if (bodies or lips) and evidence.tracks and evidence.facts.decoder.startswith("dali"):
             facts = evidence.facts
             evidence = replace(evidence, facts=replace(facts, notes=(*facts.notes, SECOND_LOOK)))
         if bodies and lips:
