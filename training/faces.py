@@ -22,8 +22,9 @@ from pipelines.image.align import align_faces, face_sizes
 from pipelines.image.decode import decode_image
 from pipelines.image.faces import Detect, find_faces
 from pipelines.image.probe import probe_image
-from training.data.cache import PhotoCache, cluster, perceptual_hash
+from training.data.cache import PhotoCache
 from training.data.manifest import Row
+from training.data.near_duplicates import cluster, perceptual_hash
 
 SIDE = 384
 REACH = 2.2

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.cache import cluster
 from training.data.layout import read_data
 from training.data.manifest import Row
+from training.data.near_duplicates import cluster
 from training.data.splits import (
     Fold,
     LeakError,

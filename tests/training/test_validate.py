@@ -14,7 +14,8 @@ from rich.console import Console
 
 from training.data.layout import read_data
 from training.data.manifest import Row
-from training.data.validate import Problem, Report, main, near_pairs, validate
+from training.data.validate import main, validate
+from training.data.validate_report import Problem, Report
 from training.data.validate_show import show
 
 Write = Callable[..., Path]
@@ -168,15 +169,6 @@ def test_clips_and_recordings_are_read_too(tmp_path: Path, write_video: Write) -
     assert facts["video", "real"].seconds == (0.4, 0.4, 0.4)
     assert facts["audio", "real"].seconds == (0.5, 0.5, 0.5)
     assert facts["audio", "real"].formats == {"pcm_s16le 16000 Hz": 1}
-
-
-def test_near_pairs_are_all_pairs_at_a_small_distance() -> None:
-    rng = np.random.default_rng(0)
-    values = [int(rng.integers(0, 2**63)) for _ in range(1200)]
-    values[700] = values[3] ^ 0b1011
-    values[1100] = values[3] ^ (0b11111 << 20)  # five bits: too far
-    values[5] = values[6] = -1
-    assert near_pairs(values) == [(3, 700)]
 
 
 def test_the_command_prints_json_and_its_exit_code_says_whether_something_must_be_fixed(

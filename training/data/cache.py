@@ -20,6 +20,7 @@ from cards.card import FaceDetection
 from pipelines.image.align import align_faces
 from pipelines.image.faces import Detect, find_faces
 from training.data.manifest import Row
+from training.data.near_duplicates import cluster, perceptual_hash
 
 SIDE = 256
 _LOG = logging.getLogger(__name__)
@@ -50,42 +51,6 @@ class PhotoCache:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-def perceptual_hash(crop: npt.NDArray[np.uint8]) -> int:
-    """64-bit hash of an aligned crop: signs of its 8x8 lowest cosine coefficients around their median."""
-    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(grey.astype(np.float32))[:8, :8].reshape(-1)
-    bits = low > np.median(low[1:])
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
-
-
-def cluster(hashes: Sequence[int], identities: Sequence[tuple[str, ...]], distance: int = 6) -> npt.NDArray[np.int32]:
-    """Number connected groups: hashes at most ``distance`` bits apart, or a shared identity. Returns int32 [n]."""
-    parents = list(range(len(hashes)))
-
-    def root(item: int) -> int:
-        while parents[item] != item:
-            parents[item] = parents[parents[item]]
-            item = parents[item]
-        return item
-
-    packed = np.array([list(value.to_bytes(8, "big")) for value in hashes], dtype=np.uint8)
-    bits = np.unpackbits(packed, axis=1).astype(np.int16)
-    ones = bits.sum(axis=1)
-    for start in range(0, len(bits), 512):
-        block = bits[start : start + 512]
-        common = block.astype(np.float32) @ bits.T.astype(np.float32)
-        apart = ones[start : start + 512, None] + ones[None] - 2 * common
-        for left, right in zip(*np.nonzero(apart <= distance), strict=True):
-            if start + left < right:
-                parents[root(int(start + left))] = root(int(right))
-    first: dict[str, int] = {}
-    for item, names in enumerate(identities):
-        for name in names:
-            parents[root(item)] = root(first.setdefault(name, item))
-    roots = np.array([root(item) for item in range(len(hashes))])
-    return np.asarray(np.unique(roots, return_inverse=True)[1], dtype=np.int32)
 
 
 def build_cache(

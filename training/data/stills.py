@@ -20,9 +20,10 @@ from deepscan_client.errors import DeepScanError
 from pipelines.image.align import align_faces
 from pipelines.image.faces import Detect
 from pipelines.video.source import VideoSource
-from training.data.cache import SIDE, cluster, load_cache, perceptual_hash, write_index
+from training.data.cache import SIDE, load_cache, write_index
 from training.data.layout import read_data, write_manifest
 from training.data.manifest import Row
+from training.data.near_duplicates import cluster, perceptual_hash
 from training.data.photos import CLIPS, PREFIX
 from training.data.style import build_styles
 from training.data.tracks import find_tracks, main_track, sample_frames

@@ -23,9 +23,9 @@ from pipelines.image.align import align_faces, face_sizes, similarities
 from pipelines.image.faces import Detect, Faces, find_faces
 from pipelines.video.source import Frame, VideoSource
 from pipelines.video.tracker import Tracker, describe_faces, is_cut
-from training.data.cache import cluster, perceptual_hash
 from training.data.layout import DataError, read_data, write_manifest
 from training.data.manifest import Row
+from training.data.near_duplicates import cluster, perceptual_hash
 
 FRAMES, SECONDS = 16, 3.0
 SIDE, MARGIN = 160, 1.3

@@ -13,8 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from training.data.validate import SHOWN, Report
+from training.data.validate_report import Report
 
+SHOWN = 12
+"""Findings of one kind that are shown."""
 _STYLE = {"fix": "bold red", "look": "yellow"}
 
 
