@@ -111,8 +111,9 @@ def test_pictures_and_sound_are_judged_together(
     assert {"pictures", "sound", "frame_cnn", "voice_cepstra"} <= set(rows)
     assert result.fake_probability in (rows["pictures"].score, rows["sound"].score)
     assert len(result.tracks) == 1
-    alone = engine.predict_multimodal(path.read_bytes(), num_frames=6)
+    alone = engine.predict_multimodal(path.read_bytes(), num_frames=6, heatmaps=True)
     assert alone.medium is Medium.MULTIMODAL
+    assert (len(alone.tracks[0].heatmaps), result.tracks[0].heatmaps) == (6, ())
     assert alone.fake_probability == rows["pictures"].score
     assert any("no sound track" in note for note in alone.decode.notes)
     assert Reason.NO_SOUND in alone.reasons
@@ -138,7 +139,8 @@ def test_a_video_is_judged_from_a_path_or_from_bytes(
     assert "faces:" in str(result)
     again = engine.predict_video(path.read_bytes())
     assert again.canonical_json() == result.canonical_json()
-    assert engine.predict_video(path, num_frames=4).tracks[0].frames == 4
+    few = engine.predict_video(path, num_frames=4, heatmaps=True).tracks[0]
+    assert (few.frames, len(few.heatmaps)) == (4, 4)
     seen = {row.name for row in engine.predict_video(path, analyzers=True).evidence}
     assert {"blink_rate", "head_pose_gap"} <= seen - {row.name for row in result.evidence}
     with pytest.raises(CancelledError):
