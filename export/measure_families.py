@@ -31,12 +31,12 @@ from pipelines.image.probe import probe_image
 from pipelines.infer import Call, Infer, run_in_batches
 from pipelines.metrics import auc, bootstrap_interval, eer, tpr_at_fpr
 from pipelines.onnx_infer import OnnxInfer
+from training.crops import crops_of
 from training.data.cache import PhotoCache, load_cache
 from training.data.layout import read_data
 from training.models.registry import network
 from training.on_cache import parts_of
 from training.prepare import data_folder
-from training.train import crops_of
 from training.video.folds import source_of
 
 TARGET = Path("benchmarks/results/families.json")

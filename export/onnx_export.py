@@ -33,11 +33,12 @@ from export.quantize import quantize, session, time_ratio
 from export.record import git_revision, hashes, now, write_record
 from export.templates import add_card, model_name
 from pipelines.metrics import auc
+from training.crops import crops_of
 from training.data.cache import PhotoCache, load_cache
+from training.data.photo_split import held_out_photos
 from training.models.localising import localised
 from training.models.registry import NETWORKS, read_checkpoint
 from training.report import Fit
-from training.train import crops_of, held_out_photos
 
 SECOND_BATCH = 5
 CONVERTED: dict[str, Callable[[Path], None]] = {

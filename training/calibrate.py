@@ -28,7 +28,8 @@ from training.fusion import REFITS, operating_points
 from training.memory import keep_memory
 from training.report import Fit, settings_of
 from training.scores import Floats, Ints, Scores, out_of_fold
-from training.train import Settings, train_run
+from training.settings import Settings
+from training.train import train_run
 
 DRAWS = 20_000
 SHIPPED_POINT = "fpr_3"

@@ -27,6 +27,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from training.callbacks import LAST, Bar, KeepLast, TimeLimit
+from training.checkpoints import save_model
 from training.datasets import Drawn, Items, TrainingData
 from training.losses import class_weights
 from training.memory import keep_memory
@@ -166,27 +167,6 @@ def plan(network: Network, data: TrainingData, settings: FitSettings, run: Path)
         seconds_per_step=round(step, 3),
         minutes=round(min(minutes, settings.minutes) if settings.minutes else minutes, 1),
     )
-
-
-def save_model(
-    path: Path, entry: Network, network: nn.Module, settings: FitSettings, more: Mapping[str, Any] | None = None
-) -> None:
-    """Write ``model.pt`` whole: ``state`` (weights), ``network`` (its name), ``settings`` (JSON), and more.
-
-    The settings also tell ``size``, the side of the crops (or the width of the embeddings), for the card.
-    """
-    state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    told = json.dumps({**asdict(settings), "size": entry.size})
-    content = {"state": state, "network": entry.name, "settings": told, **(more or {})}
-    torch.save(content, partial)
-    partial.replace(path)
-
-
-def load_model(path: Path, network: nn.Module) -> nn.Module:
-    """Put the weights of a ``model.pt`` into a network, every name exactly once; returns it ready to judge."""
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state"])
-    return network.eval()
 
 
 @torch.inference_mode()

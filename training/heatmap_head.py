@@ -25,7 +25,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from pipelines.image.align import align_faces
 from training.augment import recode
+from training.checkpoints import save_state
 from training.data.cache import PhotoCache, load_cache
+from training.data.photo_split import training_photos
 from training.evaluation.masked import blended_with, draw_mask, mask_in_crop, training_kind
 from training.memory import keep_memory
 from training.models.efficientnet_lite import EfficientNetLite0
@@ -33,7 +35,6 @@ from training.models.localising import FILE, LocalisingEfficientNetLite0, with_m
 from training.models.output import normalised
 from training.report import settings_of
 from training.scores import averaged
-from training.train import save_state, training_photos
 
 BATCH = 24
 RATE = 2e-3

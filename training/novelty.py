@@ -19,13 +19,14 @@ from torch import nn
 
 from cards.record import Novelty
 from pipelines.novelty import FILE, Space, profile
+from training.crops import crops_of
 from training.data.cache import PhotoCache, load_cache
+from training.data.photo_split import held_out_photos, training_photos
 from training.data.sources import WATCHED
 from training.memory import keep_memory
 from training.models.output import normalised
 from training.report import settings_of
 from training.scores import averaged
-from training.train import crops_of, held_out_photos, training_photos
 
 QUANTILE = 0.99
 #: Photos of one source at most: large sources would own the covariance.

@@ -24,6 +24,7 @@ import torch
 
 from pipelines.metrics import auc, bootstrap_interval, eer, tpr_at_fpr
 from training.data.cache import PhotoCache, load_cache
+from training.data.photo_split import held_out_photos, training_photos
 from training.data.sources import WATCHED
 from training.datasets import FaceCrops, TrainingData
 from training.fit import fit, scores
@@ -31,8 +32,7 @@ from training.fusion import calibrate
 from training.models.registry import Network, read_checkpoint
 from training.models.registry import network as entry_of
 from training.report import sources_of
-from training.settings import FitSettings
-from training.train import Settings, held_out_photos, training_photos
+from training.settings import FitSettings, Settings
 from training.video.train import fit_of
 
 USUAL = FitSettings(

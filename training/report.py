@@ -14,9 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from cards.record import Calibration, DataSource, OperatingPoint
+from training.data.photo_split import training_photos
 from training.data.photos import load_photos
 from training.data.sources import PAIRS
-from training.train import Settings, training_photos
+from training.settings import Settings
 
 RESEARCH = "Research and evaluation only: some training sources forbid commercial use or state no licence"
 COMMERCIAL = "Proprietary: every training source allows commercial use (our reading, no legal advice)"

@@ -13,14 +13,16 @@ from torch import nn
 
 from pipelines.image.align import align_faces
 from pipelines.metrics import auc
+from training.crops import crops_of, logits_of
 from training.data.cache import PhotoCache
 from training.data.pairs import Reconstructions
+from training.data.photo_split import barred_photos, held_out_photos
 from training.data.sources import PAIRS, WATCHED
 from training.data.splits import read_folds
 from training.models.registry import read_checkpoint
 from training.pseudofakes import cross_blended, self_blended
 from training.report import settings_of
-from training.train import Settings, barred_photos, crops_of, held_out_photos, logits_of
+from training.settings import Settings
 
 PSEUDO = 60
 """Pseudo-fakes of each kind among the held-out items."""

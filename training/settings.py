@@ -1,11 +1,67 @@
-"""Settings of one training on Lightning (``training.fit``); they go into the checkpoint and the record."""
+"""Settings of a run of the two trainers; they go into the checkpoint and the record.
+
+``Settings`` are those of the photo networks on pairs of crops (``training.train``), ``FitSettings`` those of whatever
+trains on Lightning (``training.fit``).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from training.data.pairs import Mixture
+
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a photo network is trained on pairs.
+
+    Attributes:
+        network: a crop network of ``training.models.registry``.
+        size, margin: the crop (``card.preprocessing``).
+        minutes: length of the run; pairs: pairs in a batch (two crops each).
+        rate: largest learning rate; the head learns ``head_factor`` times faster.
+        ranking: weight of the loss that wants each fake above its own real.
+        average: decay of the averaged weights.
+        without: sources that the run must not see (leave-kinds-out folds); watched sources are never seen.
+        groups: names of the pairs of sources (``training.data.sources.PAIRS``) that the run learns from; all where
+            it is empty. A network that learns one manner of faking alone learns it better.
+        clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended:
+            shares of the kinds of pairs (``training.data.pairs.Mixture``).
+        stills: whether frames of the training clips stand beside the photos (``training.data.stills``).
+        fold: number of the fold of clips (``training.video.folds``) that the run must not see; -1 for none.
+        start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
+        held_out: share of the clusters that only watch the run.
+    """
+
+    network: str = "frame_cnn"
+    size: int = 160
+    margin: float = 1.3
+    minutes: float = 60.0
+    pairs: int = 16
+    rate: float = 5e-4
+    head_factor: float = 4.0
+    decay: float = 0.02
+    ranking: float = 0.5
+    smoothing: float = 0.02
+    average: float = 0.998
+    warm_up: int = 100
+    seed: int = 1
+    held_out: float = 0.1
+    without: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    clean: float = Mixture.clean
+    reconstructed: float = Mixture.reconstructed
+    self_blended: float = Mixture.self_blended
+    part_reconstructed: float = Mixture.part_reconstructed
+    cross_blended: float = Mixture.cross_blended
+    stills: bool = False
+    fold: int = -1
+    start: str = ""
+    threads: int = 1
+    loaders: int = 1
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from training.train import save_state
+from training.checkpoints import save_state
 
 
 def blend_runs(out: Path, first: Path, second: Path, weight: float = 0.5) -> Path:

@@ -13,165 +13,29 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 
-from pipelines.image.align import align_faces
-from pipelines.metrics import auc
-from training.augment import recode
-from training.data.cache import PhotoCache
+from training.checkpoints import save_state
 from training.data.pairs import Mixture, PairBatches, Reconstructions
+from training.data.photo_split import barred_photos, held_out_photos, training_photos
 from training.data.photos import fold_barred, load_photos
-from training.data.sources import PAIRS, WATCHED
+from training.data.sources import PAIRS
 from training.memory import keep_memory
 from training.models.efficientnet_lite import parameter_groups
 from training.models.output import normalised
 from training.models.registry import network
+from training.monitor import Monitor
+from training.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of one run.
-
-    Attributes:
-        network: a crop network of ``training.models.registry``.
-        size, margin: the crop (``card.preprocessing``).
-        minutes: length of the run; pairs: pairs in a batch (two crops each).
-        rate: largest learning rate; the head learns ``head_factor`` times faster.
-        ranking: weight of the loss that wants each fake above its own real.
-        average: decay of the averaged weights.
-        without: sources that the run must not see (leave-kinds-out folds); watched sources are never seen.
-        groups: names of the pairs of sources (``training.data.sources.PAIRS``) that the run learns from; all where
-            it is empty. A network that learns one manner of faking alone learns it better.
-        clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended:
-            shares of the kinds of pairs (``training.data.pairs.Mixture``).
-        stills: whether frames of the training clips stand beside the photos (``training.data.stills``).
-        fold: number of the fold of clips (``training.video.folds``) that the run must not see; -1 for none.
-        start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
-        held_out: share of the clusters that only watch the run.
-    """
-
-    network: str = "frame_cnn"
-    size: int = 160
-    margin: float = 1.3
-    minutes: float = 60.0
-    pairs: int = 16
-    rate: float = 5e-4
-    head_factor: float = 4.0
-    decay: float = 0.02
-    ranking: float = 0.5
-    smoothing: float = 0.02
-    average: float = 0.998
-    warm_up: int = 100
-    seed: int = 1
-    held_out: float = 0.1
-    without: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    clean: float = Mixture.clean
-    reconstructed: float = Mixture.reconstructed
-    self_blended: float = Mixture.self_blended
-    part_reconstructed: float = Mixture.part_reconstructed
-    cross_blended: float = Mixture.cross_blended
-    stills: bool = False
-    fold: int = -1
-    start: str = ""
-    threads: int = 1
-    loaders: int = 1
-
-
-def held_out_clusters(clusters: npt.NDArray[np.int32], share: float, seed: int = 20) -> npt.NDArray[np.bool_]:
-    """Mask of the photos whose cluster is held out; the same for every run."""
-    drawn = np.random.default_rng(seed).random(int(clusters.max(initial=-1)) + 1)
-    return np.asarray(drawn[clusters] < share)
-
-
-def held_out_photos(cache: PhotoCache, share: float = 0.1) -> npt.NDArray[np.bool_]:
-    """Mask of the photos that only watch: the held-out clusters and the watched kinds."""
-    sources = np.array([row.source for row in cache.rows])
-    return held_out_clusters(cache.clusters, share) | np.isin(sources, WATCHED)
-
-
-def barred_photos(cache: PhotoCache, without: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Mask of the photos whose source, as ``real/<name>`` or ``fake/<name>``, a run must not see."""
-    names = [f"{'fake' if row.label else 'real'}/{row.source}" for row in cache.rows]
-    return np.isin(np.array(names), list(without))
-
-
-def training_photos(
-    cache: PhotoCache, settings: Settings, fold: npt.NDArray[np.bool_] | None = None
-) -> npt.NDArray[np.bool_]:
-    """Mask of the photos that a run is trained on: no near-duplicate and no clip of a barred photo is among them.
-
-    ``fold`` is the mask of what a fold of clips bars besides (``training.data.photos.fold_barred``).
-    """
-    barred = barred_photos(cache, settings.without)
-    if fold is not None:
-        barred |= fold
-    related = np.isin(cache.clusters, cache.clusters[barred])
-    return ~held_out_photos(cache, settings.held_out) & ~related
-
-
-def crops_of(
-    cache: PhotoCache, items: npt.NDArray[np.int64], size: int, margin: float, quality: int = 0
-) -> npt.NDArray[np.uint8]:
-    """Crops as serving cuts them, uint8 [n, size, size, 3]; recompressed first where a quality is given."""
-    crops = np.empty((len(items), size, size, 3), np.uint8)
-    for place, item in enumerate(items):
-        photo = np.ascontiguousarray(cache.photo(item))
-        if quality:
-            photo = recode(photo, ".jpg", quality)
-        crops[place] = align_faces(photo, cache.landmarks[item][None], size, margin)[0]
-    return crops
-
-
-@torch.inference_mode()
-def logits_of(model: nn.Module, crops: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
-    """Raw logits, float32 [n]."""
-    model.eval()
-    device = next(model.parameters()).device
-    parts = [
-        model(normalised(torch.from_numpy(crops[start : start + batch]).to(device).permute(0, 3, 1, 2)))
-        .logit[:, 0]
-        .cpu()
-        .numpy()
-        for start in range(0, len(crops), batch)
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-class Monitor:
-    """AUC of each source pair on photos that the run does not see, and the watched kinds against all held-out reals."""
-
-    def __init__(self, cache: PhotoCache, unseen: npt.NDArray[np.bool_], settings: Settings) -> None:
-        sources = np.array([row.source for row in cache.rows])
-        self.labels = np.array([row.label for row in cache.rows])
-        items = np.flatnonzero(unseen)
-        self.crops = crops_of(cache, items, settings.size, settings.margin)
-        self.sources, self.labels = sources[items], self.labels[items]
-
-    def measure(self, model: nn.Module) -> dict[str, float]:
-        scores = logits_of(model, self.crops)
-        result = {}
-        for group in PAIRS:
-            fakes = (self.labels == 1) & np.isin(self.sources, [s for s in group.fakes if s not in WATCHED])
-            chosen = fakes | ((self.labels == 0) & np.isin(self.sources, group.reals))
-            result[group.name] = auc(scores[chosen], self.labels[chosen])
-        for name in WATCHED:
-            chosen = (self.labels == 0) | (self.sources == name)
-            result[f"watched:{name}"] = auc(scores[chosen], self.labels[chosen])
-        return {name: round(value, 4) for name, value in result.items() if np.isfinite(value)}
 
 
 def loss_of(logits: Tensor, pairs: int, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -192,13 +56,6 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
         for kept, new in pairs:
             if not kept.dtype.is_floating_point:
                 kept.copy_(new)
-
-
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole: first beside the target, then renamed."""
-    partial = path.with_suffix(".partial")
-    torch.save(dict(state), partial)
-    partial.replace(path)
 
 
 def train_run(
@@ -248,14 +105,7 @@ def train_run(
         begun = torch.load(settings.start, map_location=device, weights_only=True)
         model.load_state_dict(begun["average"])
     average = copy.deepcopy(model)
-    head = [p for name, p in model.named_parameters() if name.startswith(("classifier.", "head.", "dense"))]
-    groups = []
-    for group in parameter_groups(model, settings.decay):
-        for is_head in (False, True):
-            members = [p for p in group["params"] if any(p is h for h in head) == is_head]  # type: ignore[attr-defined]
-            factor = settings.head_factor if is_head else 1.0
-            groups.append({"params": members, "weight_decay": group["weight_decay"], "factor": factor})
-    optimiser = torch.optim.AdamW(groups, lr=settings.rate)
+    optimiser = _optimiser(model, settings)
     step, spent = 0, 0.0
     last = run / "last.pt"
     if last.exists():
@@ -325,6 +175,18 @@ def train_run(
             break
     log.close()
     return last
+
+
+def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
+    """Groups with and without decay, each with the ``factor`` by which its rate exceeds the run's."""
+    head = [p for name, p in model.named_parameters() if name.startswith(("classifier.", "head.", "dense"))]
+    groups = []
+    for group in parameter_groups(model, settings.decay):
+        for is_head in (False, True):
+            members = [p for p in group["params"] if any(p is h for h in head) == is_head]  # type: ignore[attr-defined]
+            factor = settings.head_factor if is_head else 1.0
+            groups.append({"params": members, "weight_decay": group["weight_decay"], "factor": factor})
+    return torch.optim.AdamW(groups, lr=settings.rate)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,10 +22,12 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from cards.repository import ModelRepository
+from training.checkpoints import save_state
+from training.crops import crops_of
 from training.data.cache import load_cache
 from training.models.efficientnet_lite import EfficientNetLite0, pretrained
 from training.models.output import normalised
-from training.train import Settings, crops_of, save_state
+from training.settings import Settings
 
 #: Each convolution and the batch norm behind it, within the network and within a block.
 _STEM = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))

@@ -30,7 +30,7 @@ from export.templates import add_card, card_text, model_name
 from pipelines.infer import Call, digest_hex
 from pipelines.onnx_infer import OnnxInfer
 from training.models.registry import NETWORKS, Network
-from training.train import Settings
+from training.settings import Settings
 
 torch.set_num_threads(1)
 OUTPUTS = ("LOGIT", "EMBEDDING", "CAM", "RECORD")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from training.data.pairs import Mixture, PairBatches, Reconstructions, recoloure
 from training.data.sources import PAIRS, SourcePair
 from training.data.style import partners
 from training.prepare import detector
-from training.train import Settings, barred_photos, held_out_clusters, training_photos
 
 Array = NDArray[Any]
 _WHOLE = pictures.astronaut()  # type: ignore[no-untyped-call]
@@ -108,19 +106,6 @@ def test_a_large_photo_is_shrunk_to_fit(tmp_path: Path) -> None:
 
 def test_shades_of_one_photo_share_a_cluster(cache: PhotoCache) -> None:
     assert len(set(cache.clusters.tolist())) == 1
-
-
-def test_splits_keep_clusters_whole_and_bar_sources(cache: PhotoCache) -> None:
-    clusters = np.arange(2000, dtype=np.int32) // 4
-    held = held_out_clusters(clusters, 0.1)
-    assert 0.05 < held.mean() < 0.15
-    assert all(len(set(held[clusters == c].tolist())) == 1 for c in range(500))
-    assert barred_photos(cache, ["fake/stylegan3"]).tolist() == [False] * 4 + [True] * 4
-    settings = Settings(held_out=0.0, without=("real/ffhq_a",))
-    apart = replace(cache, clusters=np.arange(8, dtype=np.int32))
-    assert training_photos(apart, settings).tolist() == [False] * 4 + [True] * 4
-    related = replace(cache, clusters=np.array([0, 1, 2, 3, 4, 5, 6, 0], dtype=np.int32))
-    assert training_photos(related, settings).tolist() == [False] * 4 + [True] * 3 + [False]
 
 
 def pairs_of(cache: PhotoCache, folder: Path, mixture: Mixture, seed: int = 3) -> PairBatches:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pipelines.metrics import auc, eer
 from training.callbacks import LAST
 from training.datasets import StepBatches, TrainingData
-from training.fit import fit, load_model, plan, scores
+from training.fit import fit, plan, scores
 from training.models.output import LinearHead, Output
 from training.models.registry import NETWORKS, Network
 from training.module import EqualErrorRate, MemoryShortageError, metrics
@@ -96,7 +96,9 @@ def test_a_run_learns_and_its_checkpoint_loads_without_a_pickle(tmp_path: Path) 
     state = torch.load(result.model, weights_only=True)
     assert state["network"] == "tiny"
     assert json.loads(state["settings"])["batch_size"] == 8
-    found = scores(load_model(result.model, Tiny()), Noise(24, start=1000), "crop")
+    again = Tiny()
+    again.load_state_dict(state["state"])
+    found = scores(again, Noise(24, start=1000), "crop")
     assert auc(found, np.arange(24) % 2) == pytest.approx(result.metrics["auc"], abs=1e-4)
     assert any((tmp_path / "tensorboard").glob("events*"))
 

@@ -12,10 +12,10 @@ from pipelines.video.source import VideoSource
 from training.data.cache import PhotoCache, load_cache
 from training.data.layout import write_manifest
 from training.data.manifest import Row
+from training.data.photo_split import held_out_photos
 from training.data.photos import CLIPS, PREFIX, fold_barred, with_stills
 from training.data.stills import EACH, build_stills
 from training.prepare import detector
-from training.train import held_out_photos
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from training.checkpoints import save_state
 from training.data.cache import PhotoCache
 from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
 from training.models.output import normalised
+from training.settings import Settings
 from training.soup import blend_runs
-from training.train import Settings, loss_of, save_state, train_run, update_average
+from training.train import loss_of, train_run, update_average
 
 RNG = np.random.default_rng(0)
 
@@ -127,14 +129,6 @@ def test_a_run_writes_a_checkpoint_that_loads_without_a_pickle_and_resumes(small
     second = torch.load(last, weights_only=True)
     assert second["step"] > first["step"]
     assert second["spent"] > first["spent"]
-
-
-def test_a_checkpoint_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "last.pt"
-    save_state(path, {"step": 1})
-    save_state(path, {"step": 2})
-    assert torch.load(path, weights_only=True) == {"step": 2}
-    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
 def test_the_cache_type_is_what_training_reads(small_cache: Path) -> None:

@@ -26,8 +26,8 @@ from pipelines.infer import Infer, run_in_batches
 from pipelines.metrics import auc
 from pipelines.onnx_infer import OnnxInfer
 from training.data.cache import PhotoCache, load_cache
+from training.data.photo_split import held_out_photos
 from training.evaluation.masked import KINDS, blended_with, draw_mask, mask_in_crop, training_kind
-from training.train import held_out_photos
 
 #: Side at which map and mask are compared, in pixels.
 SIDE = 80

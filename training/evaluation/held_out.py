@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from training.data.cache import PhotoCache, load_cache
+from training.data.photo_split import held_out_photos
 from training.data.sources import PAIRS
-from training.train import held_out_photos
 
 
 def manifest_rows(cache: PhotoCache) -> list[tuple[str, str, str]]:

@@ -22,6 +22,7 @@ from cards.repository import ModelRepository
 from pipelines.metrics import auc
 from pipelines.novelty import profile
 from pipelines.video.sequences import stretched
+from training.checkpoints import save_state
 from training.fusion import Floats, calibrate
 from training.models.clip_head import ClipHead
 from training.models.output import CLIP_FRAMES
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         "trained_on": json.dumps([source.model_dump() for source in sources_of([clip.row for clip in clips])]),
         "result": json.dumps(facts),
     }
-    torch.save(state, run / "last.pt")
+    save_state(run / "last.pt", state)
     (run / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -24,6 +24,7 @@ from torch import nn
 from cards.record import Calibration
 from cards.repository import ModelRepository
 from pipelines.metrics import auc
+from training.checkpoints import save_state
 from training.fusion import Floats, Ints, calibrate, fit_fusion
 from training.memory import keep_memory
 from training.models.registry import Network
@@ -114,7 +115,7 @@ def write_weights(
         "trained_on": json.dumps([source.model_dump() for source in sources_of(parcel.rows)]),
         "result": json.dumps(dict(facts)),
     }
-    torch.save(state, run / "last.pt")
+    save_state(run / "last.pt", state)
 
 
 def fold_aucs(logits: Floats, labels: Ints, folds: Sequence[Fold]) -> list[float]:
