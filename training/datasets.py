@@ -7,7 +7,7 @@ batches that it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -171,6 +171,11 @@ class Drawn(Dataset[Item]):
         epoch, place = key
         rng = np.random.default_rng([self.seed, epoch, place]) if self.augment else None
         return {**self.items.item(place, rng), "label": np.asarray(self.items.labels[place])}
+
+    def batch(self, places: Iterable[int], device: torch.device) -> dict[str, torch.Tensor]:
+        """Items of the first epoch, each name stacked along a first axis."""
+        drawn = [self[(0, place)] for place in places]
+        return {name: torch.from_numpy(np.stack([each[name] for each in drawn])).to(device) for name in drawn[0]}
 
 
 class StepBatches(Sampler[list[tuple[int, int]]]):

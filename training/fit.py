@@ -12,8 +12,9 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ from training.losses import class_weights
 from training.memory import keep_memory
 from training.models.registry import Network, Takes
 from training.module import DetectorModule, call
-from training.settings import FitSettings, Precision
+from training.settings import FitSettings
+from training.timing import faster, seconds_per_step
 
 MODEL = "model.pt"
 BEST = "best"
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def plan(network: Network, data: TrainingData, settings: FitSettings, run: Path)
     """What ``fit`` would do, timed on two steps (after one to warm up); nothing is written."""
     settings = _settled(network, data, settings, run, write=False)
     module = _module(network, data, settings)
-    step = _seconds_per_step(module, data, settings, settings.precision)
+    step = seconds_per_step(module, data, settings, settings.precision)
     steps = data.steps_per_epoch
     # A validation batch costs about a third of a training batch: forward alone.
     validation = len(data.val.labels) / settings.batch_size / settings.accumulate * step / 3
@@ -176,8 +177,7 @@ def scores(network: nn.Module, items: Items, takes: Takes, batch_size: int = 16)
     device = next(network.parameters()).device
     dataset, parts = Drawn(items, 0, False), []
     for start in range(0, len(dataset), batch_size):
-        drawn = [dataset[(0, place)] for place in range(start, min(len(dataset), start + batch_size))]
-        batch = {name: torch.from_numpy(np.stack([each[name] for each in drawn])).to(device) for name in drawn[0]}
+        batch = dataset.batch(range(start, min(len(dataset), start + batch_size)), device)
         parts.append(call(network, batch, takes).logit[:, 0].double().cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros(0)
 
@@ -242,62 +242,8 @@ def _settled(network: Network, data: TrainingData, settings: FitSettings, run: P
             raise ValueError(f"{run} holds a run with another {', '.join(other)}: take its settings or another folder")
         return settings
     if settings.precision == "auto":
-        settings = replace(settings, precision=_faster(network, data, settings))
+        settings = replace(settings, precision=faster(network.name, partial(_module, network, data), data, settings))
     if write and os.environ.get("RANK", "0") == "0":
         text = json.dumps({"network": network.name, **asdict(settings)}, indent=1)
         told.write_text(text + "\n", encoding="utf-8")
     return settings
-
-
-def _faster(network: Network, data: TrainingData, settings: FitSettings) -> Precision:
-    """bf16 on a GPU that has it; on a CPU whichever of bf16 and fp32 takes less processor time for four items.
-
-    Processor time, because other work on the machine must not decide.
-    """
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    if "WORLD_SIZE" in os.environ:
-        return "32-true"  # every process must choose alike
-    times: dict[Precision, float] = {}
-    for precision in ("32-true", "bf16-mixed"):
-        trial = replace(settings, precision=precision)
-        module = _module(network, data, trial)
-        times[precision] = min(_step_times(module, data, trial, precision, 4, 2, time.process_time))
-    _LOG.info("%s: %s s for four items", network.name, ", ".join(f"{p} {t:.2f}" for p, t in times.items()))
-    return "bf16-mixed" if times["bf16-mixed"] < 0.9 * times["32-true"] else "32-true"
-
-
-def _seconds_per_step(module: DetectorModule, data: TrainingData, settings: FitSettings, precision: str) -> float:
-    """Seconds of a step (drawing, forward, backward, update), the better of two after one to warm up."""
-    size = max(1, min(settings.batch_size, round(len(data.train.labels) / data.steps_per_epoch)))
-    return min(_step_times(module, data, settings, precision, size, 3, time.monotonic)[1:]) * settings.accumulate
-
-
-def _step_times(
-    module: DetectorModule,
-    data: TrainingData,
-    settings: FitSettings,
-    precision: str,
-    size: int,
-    count: int,
-    clock: Callable[[], float],
-) -> list[float]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = module.to(device).train()
-    optimiser = module.configure_optimizers()
-    dataset = Drawn(data.train, settings.seed, settings.use_augmentation)
-    seconds = []
-    for number in range(count):
-        began = clock()
-        drawn = [dataset[(0, place % len(dataset))] for place in range(number * size, (number + 1) * size)]
-        batch = {n: torch.from_numpy(np.stack([each[n] for each in drawn])).to(device) for n in drawn[0]}
-        optimiser.zero_grad()
-        half = torch.float16 if precision == "16-mixed" else torch.bfloat16
-        with torch.autocast(device.type, half, enabled=precision != "32-true"):
-            loss = module.loss(batch)
-        torch.autograd.backward(loss)
-        optimiser.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(clock() - began)
-    return seconds
