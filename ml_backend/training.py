@@ -18,18 +18,9 @@ from deepscan_client.errors import RequestError
 from export.trained import check_target, write_repository
 from training.data.layout import Licences, data_root, read_data
 from training.data.manifest import Row
-from training.families import (
-    NETWORKS_OF,
-    SHARES,
-    Prepared,
-    Trained,
-    networks_of,
-    plan_network,
-    prepare_clips,
-    prepare_photos,
-    prepare_recordings,
-    train_network,
-)
+from training.families import NETWORKS_OF, SHARES, Trained, networks_of, train_network
+from training.family_items import Prepared, prepare_clips, prepare_photos, prepare_recordings
+from training.family_plans import plan_network
 from training.models.registry import Network
 from training.partition import TooLittleDataError
 from training.settings import FitSettings, Precision

@@ -1,4 +1,4 @@
-"""One family after the other on a user's data: items, settings, budget, training, measures.
+"""One family after the other on a user's data: settings, budget, training, measures.
 
 ``train_all`` (``ml_backend.training``) is made of these pieces; the command line calls the same.
 """
@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,14 @@ import numpy.typing as npt
 import torch
 
 from cards.record import Calibration, DataSource
-from cards.repository import ModelRepository
 from pipelines.metrics import platt
-from training.audio.quick import VoiceItems, read_recordings, split_recordings, train_recordings
-from training.data.cache import PhotoCache
-from training.data.manifest import Row
-from training.data.tracks import FRAMES, SIDE, TrackCache, build_tracks, load_tracks
-from training.datasets import Clips, FaceCrops, Items, Sequences, TrainingData
-from training.embeddings import embed_tracks
-from training.faces import SIDE as PHOTO_SIDE
-from training.faces import collect_faces
-from training.fit import FitResult, Plan, fit, plan, scores
+from training.audio.quick import train_recordings
+from training.datasets import TrainingData
+from training.family_items import Prepared
+from training.fit import FitResult, fit, scores
 from training.fusion import balance, calibrate
 from training.models.registry import Network, network, read_checkpoint
 from training.module import metrics
-from training.partition import TooLittleDataError, partition
-from training.prepare import detector
 from training.report import sources_of
 from training.settings import FitSettings
 
@@ -50,37 +41,6 @@ SHARES = {"cnn": 0.42, "autoencoder": 0.08, "rnn": 0.06, "hybrid": 0.28, "audio"
 #: Autoencoders learn a target of every pixel, at a rate that a classifier would not stand.
 RATES = {"autoencoder": 10.0}
 LEAST_STEPS = 8
-_LOG = logging.getLogger(__name__)
-Told = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Items of one medium, split.
-
-    Attributes:
-        rows: one for each item that was kept; train, val: positions.
-    """
-
-    rows: Sequence[Row]
-    train: npt.NDArray[np.int64]
-    val: npt.NDArray[np.int64]
-    faces: PhotoCache | None = None
-    tracks: TrackCache | None = None
-    embeddings: npt.NDArray[np.float32] | None = None
-    voices: VoiceItems | None = None
-
-    def items(self, entry: Network) -> Items:
-        """All items in the form that a network takes."""
-        labels = np.array([row.label for row in self.rows], dtype=np.int64)
-        if entry.takes == "crop":
-            assert self.faces is not None
-            return FaceCrops.of(self.faces, entry.size)
-        assert self.tracks is not None
-        if entry.takes == "clip":
-            return Clips.of(self.tracks.crops, self.tracks.mask, labels, entry.size, entry.frames)
-        assert self.embeddings is not None
-        return Sequences(self.embeddings, np.asarray(self.tracks.mask, np.float32), labels)
 
 
 @dataclass(frozen=True)
@@ -105,56 +65,6 @@ class Trained:
     seconds: float
 
 
-def prepare_photos(
-    root: Path, rows: Sequence[Row], work: Path, share: float, seed: int, told: Told = lambda what, done, total: None
-) -> Prepared:
-    """Faces of the photos, split.
-
-    Raises:
-        TooLittleDataError: there are no photos, or too few of a class with a face.
-    """
-    photos = [row for row in rows if row.medium == "image"]
-    if not photos:
-        raise TooLittleDataError("the data holds no photos")
-    faces = collect_faces(root, photos, work / "faces", detector(), lambda done, total: told("faces", done, total))
-    return Prepared(faces.rows, *partition(faces.rows, faces.clusters, share, seed), faces=faces)
-
-
-def prepare_clips(
-    root: Path, rows: Sequence[Row], work: Path, share: float, seed: int, told: Told = lambda what, done, total: None
-) -> Prepared:
-    """Tracks of the clips with their embeddings, split.
-
-    Raises:
-        TooLittleDataError: there are no clips, or too few of a class with a face.
-    """
-    clips = [row for row in rows if row.medium == "video"]
-    if not clips:
-        raise TooLittleDataError("the data holds no clips")
-    told("tracks", 0, len(clips))
-    build_tracks(root, clips, work / "tracks", detector())
-    tracks = load_tracks(work / "tracks")
-    split = partition(tracks.rows, tracks.clusters, share, seed)
-    file = work / "embeddings.npy"
-    embeddings = embed_tracks(tracks, ModelRepository(), file, lambda done, total: told("embeddings", done, total))
-    return Prepared(tracks.rows, *split, tracks=tracks, embeddings=embeddings)
-
-
-def prepare_recordings(
-    root: Path, rows: Sequence[Row], work: Path, share: float, seed: int, told: Told = lambda what, done, total: None
-) -> Prepared:
-    """Recordings in which somebody speaks, split; ``work`` is not used.
-
-    Raises:
-        TooLittleDataError: there are no recordings, or too few of a class with speech.
-    """
-    recordings = [row for row in rows if row.medium == "audio"]
-    if not recordings:
-        raise TooLittleDataError("the data holds no recordings")
-    voices = read_recordings(root, recordings, told)
-    return Prepared(voices.rows, *split_recordings(voices, share, seed), voices=voices)
-
-
 def settings_for(entry: Network, settings: FitSettings, items: int, minutes: float) -> FitSettings:
     """A family's settings from the common ones.
 
@@ -173,14 +83,8 @@ def settings_for(entry: Network, settings: FitSettings, items: int, minutes: flo
 def data_for(entry: Network, prepared: Prepared, settings: FitSettings) -> TrainingData:
     """Training and validation items of a network; an autoencoder trains on the reals alone."""
     items = prepared.items(entry)
-    chosen = _trained_on(entry, prepared)
+    chosen = prepared.trains(entry)
     return TrainingData(items.subset(chosen), items.subset(prepared.val), settings)
-
-
-def _trained_on(entry: Network, prepared: Prepared) -> npt.NDArray[np.int64]:
-    if entry.family != "autoencoder":
-        return prepared.train
-    return np.array([place for place in prepared.train if prepared.rows[place].label == 0], dtype=np.int64)
 
 
 def train_network(entry: Network, prepared: Prepared, settings: FitSettings, run: Path, minutes: float) -> Trained:
@@ -192,7 +96,7 @@ def train_network(entry: Network, prepared: Prepared, settings: FitSettings, run
     if prepared.voices is not None:
         return _train_voice(entry, prepared, settings, run)
     began = time.monotonic()
-    chosen = _trained_on(entry, prepared)
+    chosen = prepared.trains(entry)
     own = settings_for(entry, settings, len(chosen), minutes)
     sources = sources_of([prepared.rows[place] for place in chosen])
     told = {"trained_on": json.dumps([source.model_dump() for source in sources])}
@@ -239,69 +143,6 @@ def _train_voice(entry: Network, prepared: Prepared, settings: FitSettings, run:
         sources=made.sources,
         seconds=made.seconds,
     )
-
-
-def plan_network(entry: Network, rows: Sequence[Row], settings: FitSettings, minutes: float, run: Path) -> Plan:
-    """What ``train_network`` would do, timed on stand-ins of the right shape; no photo is read."""
-    if entry.takes == "audio":
-        return _plan_voice(entry, rows)
-    labels = np.array([row.label for row in rows], dtype=np.int64)
-    held = np.zeros(len(rows), dtype=bool)
-    given = np.array([row.split == "val" for row in rows], dtype=bool)
-    for label in (0, 1):
-        places = np.flatnonzero(labels == label)
-        held[places[: max(1, round(0.2 * len(places)))]] = True
-    held = given if len(set(labels[given].tolist())) == 2 else held
-    prepared = _stand_in(entry, rows, np.flatnonzero(~held), np.flatnonzero(held))
-    own = settings_for(entry, settings, len(_trained_on(entry, prepared)), minutes)
-    return plan(entry, data_for(entry, prepared, own), own, run)
-
-
-def _plan_voice(entry: Network, rows: Sequence[Row]) -> Plan:
-    """A head on fixed features: about half a second of work for each recording."""
-    held = sum(row.split == "val" for row in rows) or max(2, round(0.2 * len(rows)))
-    return Plan(
-        network=entry.name,
-        family=entry.family,
-        parameters=sum(each.numel() for each in entry.empty().parameters()),
-        train_items=len(rows) - held,
-        val_items=held,
-        epochs=1,
-        steps_per_epoch=1,
-        batch_size=len(rows) - held,
-        precision="32-true",
-        device="cpu",
-        seconds_per_step=0.5 * len(rows),
-        minutes=0.5 * len(rows) / 60,
-    )
-
-
-def _stand_in(
-    entry: Network, rows: Sequence[Row], train: npt.NDArray[np.int64], val: npt.NDArray[np.int64]
-) -> Prepared:
-    """Items of noise that cost what real ones cost."""
-    count, rng = len(rows), np.random.default_rng(0)
-    if entry.takes == "crop":
-        photo = rng.integers(0, 256, (1, PHOTO_SIDE, PHOTO_SIDE, 3), dtype=np.uint8)
-        points = np.array([[150, 160], [234, 160], [192, 205], [155, 250], [229, 250]], np.float32)
-        faces = PhotoCache(
-            np.broadcast_to(photo, (count, *photo.shape[1:])),
-            np.full((count, 2), PHOTO_SIDE, np.int32),
-            np.broadcast_to(points, (count, 5, 2)),
-            np.arange(count, dtype=np.int32),
-            rows,
-        )
-        return Prepared(rows, train, val, faces=faces)
-    crop = rng.integers(0, 256, (1, 1, SIDE, SIDE, 3), dtype=np.uint8)
-    tracks = TrackCache(
-        np.broadcast_to(crop, (count, FRAMES, SIDE, SIDE, 3)),
-        np.ones((count, FRAMES), np.uint8),
-        np.zeros((count, FRAMES, 5, 2), np.float32),
-        np.full(count, float(SIDE), np.float32),
-        np.arange(count, dtype=np.int32),
-        rows,
-    )
-    return Prepared(rows, train, val, tracks=tracks, embeddings=np.zeros((count, FRAMES, entry.size), np.float32))
 
 
 def measure(log_odds: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> dict[str, float]:
