@@ -74,6 +74,26 @@ def _boxes(head: bytes) -> Medium:
     return Medium.AUDIO if tracks == {b"soun"} else Medium.VIDEO
 
 
+def matroska_end(head: bytes) -> int | None:
+    """The byte behind the segment of an MKV or WebM file, by its first bytes: a shorter file is cut off.
+
+    None where it is no such file, or its length is not told, as of a live recording (RFC 8794, section 6; RFC 9559).
+    """
+    place = 0
+    while place + 12 <= len(head):
+        name = 9 - head[place].bit_length()
+        size = 9 - head[min(place + name, len(head) - 1)].bit_length()
+        start = place + name + size
+        if name > 4 or size > 8 or start > len(head):
+            return None
+        bits = 7 * size
+        length = int.from_bytes(head[place + name : start], "big") & ((1 << bits) - 1)
+        if head[place : place + name] == b"\x18\x53\x80\x67":
+            return None if length == (1 << bits) - 1 else start + length
+        place = start + length
+    return None
+
+
 def _mpeg_frame(head: bytes) -> bool:
     """An MPEG audio or AAC frame: eleven set bits, and a version, layer, bit rate and sampling rate that exist."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:

@@ -250,13 +250,15 @@ class Watching:
 
     def _next(self, frames: Iterator[Held], most: int) -> list[Held]:
         chunk: list[Held] = []
+        largest = 0  # of those that are there: the size can change inside a video
         with self._timed("decode"):
-            while len(chunk) < most:
+            while len(chunk) < most and 2 * largest * (len(chunk) + 1) <= CHUNK_BYTES:
                 self._check()
                 frame = next(frames, None)
                 if frame is None:
                     break
                 chunk.append(frame)
+                largest = max(largest, frame.stored)
         return chunk
 
     def _see(self, chunk: Sequence[Held]) -> None:

@@ -39,6 +39,7 @@ class HeldPicture:
 
     def __init__(self, time: float, index: int, pixels: Pixels) -> None:
         self.time, self.index, self._pixels = time, index, pixels
+        self.stored = pixels.shape[0] * pixels.shape[1]
 
     def pixels(self, max_side: int | None = None) -> Pixels:
         """RGB, uint8 [h, w, 3]; shrunk so that the longer side is at most ``max_side``."""
@@ -83,7 +84,9 @@ class AnimationSource:
         self._times = np.concatenate([[0.0], np.cumsum(durations)[:-1]])
         seconds = float(sum(durations))
         if seconds > MAX_VIDEO_SECONDS:
-            raise LimitError(f"the animation is {seconds:,.0f} s long, {MAX_VIDEO_SECONDS:,} s are allowed")
+            raise LimitError(
+                f"the animation is {seconds:,.0f} s long, {MAX_VIDEO_SECONDS:,} s are allowed", remedy="cut it"
+            )
         kind = str(image.format).lower()
         self.info = VideoInfo(
             width=width,

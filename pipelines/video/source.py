@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import av
 import numpy as np
@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_FRAMES, MAX_VIDEO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
+from pipelines.video.faults import missing_end, no_frames, not_opened
 from pipelines.video.leaving import Check, checker
 from pipelines.video.moments import wanted_frames
 
@@ -34,6 +35,8 @@ FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,m4v,mjpeg
 _WORTH_A_JUMP = 30  # frames
 _LISTED = 256
 """Packets that are listed between two checks: some milliseconds."""
+_BROKEN = (av.error.FFmpegError, OSError, ValueError)
+"""What PyAV raises: a jump out of a file is Python's own OSError."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,19 @@ class HeldFrame:
     """A decoded frame whose pixels are still as the codec stores them: half the memory of RGB, and no work done.
 
     Attributes:
-        time: seconds from the first frame; index: from 0.
+        time: seconds from the first frame; index: from 0; stored: pixels that the codec keeps of it.
     """
 
-    def __init__(self, time: float, index: int, frame: VideoFrame, aspect: float, turns: int) -> None:
-        self.time, self.index = time, index
-        self._frame, self._aspect, self._turns = frame, aspect, turns
+    def __init__(
+        self, time: float, index: int, frame: VideoFrame, aspect: float, turns: int, size: tuple[int, int]
+    ) -> None:
+        self.time, self.index, self.stored = time, index, frame.width * frame.height
+        self._frame, self._aspect, self._turns, self._size = frame, aspect, turns, size
 
     def pixels(self, max_side: int | None = None) -> Pixels:
-        """RGB, uint8 [h, w, 3], upright, with square pixels; shrunk so that the longer side is at most ``max_side``."""
-        return upright(self._frame, self._aspect, self._turns, max_side)
+        """RGB, uint8 [h, w, 3], upright, with square pixels; shrunk so that the longer side is at most ``max_side``.
+        One that is stored in another size than the first frame gets its size, as in a player."""
+        return upright(self._frame, self._aspect, self._turns, max_side, self._size)
 
 
 @dataclass(frozen=True)
@@ -115,13 +121,15 @@ class VideoSource:
         self.damaged = 0
         self._check_file()
         with self._open() as (container, stream):
-            self._stamps, self._keys = _packet_times(container, stream, self._check)
+            self._stamps, self._keys, packets = _packet_times(container, stream, self._check)
+            self._missing = missing_end(self.path, container, stream, packets, self._stamps)
             self._base = float(stream.time_base or 0)
             shape = stream.codec_context.sample_aspect_ratio
             self._aspect = min(4.0, max(0.25, float(shape))) if shape else 1.0
             if not len(self._stamps) or self._base <= 0:
-                raise _no_frames(container)
+                raise no_frames(container)
             self._times = (self._stamps - self._stamps[0]) * self._base
+        self._size = (0, 0)
         self.info = self._describe()
 
     @property
@@ -174,7 +182,7 @@ class VideoSource:
 
     def _hold(self, stamp: int, frame: VideoFrame, turns: int) -> HeldFrame:
         index = int(np.searchsorted(self._stamps, stamp))
-        return HeldFrame((stamp - int(self._stamps[0])) * self._base, index, frame, self._aspect, turns)
+        return HeldFrame((stamp - int(self._stamps[0])) * self._base, index, frame, self._aspect, turns, self._size)
 
     def _check_file(self) -> None:
         if not self.path.is_file():
@@ -197,8 +205,8 @@ class VideoSource:
                     options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
                     metadata_errors="replace",
                 )
-            except (av.error.FFmpegError, ValueError) as error:
-                raise _not_opened(handle, self.path.name, error) from error
+            except _BROKEN as error:
+                raise not_opened(handle, self.path.name, error) from error
             with container:
                 pictures = [s for s in container.streams.video if not _is_cover(s)]
                 if not pictures:
@@ -215,11 +223,13 @@ class VideoSource:
                         remedy="save it as MP4 with H.264",
                     )
                 stream.codec_context.thread_count = self.threads
+                # The size can change inside: what is too large then is not even allocated, and counts as damaged.
+                stream.codec_context.options = {"max_pixels": str(MAX_IMAGE_PIXELS)}
                 yield container, stream
 
     def _describe(self) -> VideoInfo:
         with self._open() as (container, stream):
-            width, height = stream.codec_context.width, stream.codec_context.height
+            width, height = round(stream.codec_context.width * self._aspect), stream.codec_context.height
             if width * height > MAX_IMAGE_PIXELS:
                 raise LimitError(
                     f"frames of {width:,} x {height:,} pixels; {MAX_IMAGE_PIXELS:,} pixels are allowed",
@@ -233,6 +243,7 @@ class VideoSource:
                     code=ErrorCode.CORRUPT,
                     remedy="open the video in a video program and save it again",
                 )
+            self._size = (first.width, first.height)
             shown = upright(first, self._aspect, turns_of(first), None)
             gaps = np.diff(self._times)
             usual = float(np.median(gaps)) if len(gaps) else 1 / 25
@@ -242,9 +253,7 @@ class VideoSource:
                     f"the video is {seconds:,.0f} s long, {MAX_VIDEO_SECONDS:,} s are allowed", remedy="cut it"
                 )
             count = len(self._stamps)
-            notes = []
-            if stream.frames > count:
-                notes.append(f"the file ends early: {count} of {stream.frames} frames are there")
+            notes = [self._missing] if self._missing else []
             return VideoInfo(
                 width=shown.shape[1],
                 height=shown.shape[0],
@@ -272,7 +281,7 @@ class VideoSource:
             key = self._keys[max(0, int(np.searchsorted(self._keys, wanted[place], side="right")) - 1)]
             skipped = np.searchsorted(self._stamps, key) - np.searchsorted(self._stamps, position)
             if skipped > _WORTH_A_JUMP:
-                with contextlib.suppress(av.error.FFmpegError):  # a file that cannot be searched is read through
+                with contextlib.suppress(*_BROKEN):  # a file that cannot be searched is read through
                     container.seek(int(key), stream=stream)
                     decoded = self._decoded(container, stream)
             frame = next((f for f in decoded if _stamp(f) >= wanted[place]), None)
@@ -294,7 +303,7 @@ class VideoSource:
                 frames: list[Any] = list(packet.decode())
             except av.error.EOFError:
                 return
-            except av.error.FFmpegError:
+            except _BROKEN:
                 self.damaged += 1
                 continue
             for frame in frames:
@@ -304,15 +313,32 @@ class VideoSource:
                     yield frame
 
 
-def upright(frame: VideoFrame, aspect: float, turns: int, max_side: int | None) -> Pixels:
-    """RGB pixels with square pixels, after so many quarter turns counter-clockwise."""
-    width, height = max(1, round(frame.width * aspect)), frame.height
+def upright(
+    frame: VideoFrame, aspect: float, turns: int, max_side: int | None, size: tuple[int, int] | None = None
+) -> Pixels:
+    """RGB pixels with square pixels, after so many quarter turns counter-clockwise.
+
+    Args:
+        size: width and height that the frame is taken to be stored in; its own where left out.
+
+    Raises:
+        MediaError: the layout or the matrix of its colours is not read.
+    """
+    width, height = size or (frame.width, frame.height)
+    width = max(1, round(width * aspect))
     factor = min(1.0, (max_side or max(width, height)) / max(width, height))
     width, height = max(1, round(width * factor)), max(1, round(height * factor))
-    if (width, height) == (frame.width, frame.height):
-        pixels = frame.to_ndarray(format="rgb24")
-    else:
-        pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    try:
+        if (width, height) == (frame.width, frame.height):
+            pixels = frame.to_ndarray(format="rgb24")
+        else:
+            pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    except _BROKEN as error:
+        raise MediaError(
+            f"frames in {frame.format.name} with the colour matrix {int(frame.colorspace)} of ITU-T H.273 are not read",
+            code=ErrorCode.UNSUPPORTED,
+            remedy="save it as MP4 with H.264 and BT.709 colours",
+        ) from error
     return np.ascontiguousarray(np.rot90(pixels, turns), dtype=np.uint8)
 
 
@@ -340,18 +366,21 @@ def _is_cover(stream: VideoStream) -> bool:
 
 def _packet_times(
     container: InputContainer, stream: VideoStream, check: Check
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Presentation stamps of all packets and of the key frames, rising and each once."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Presentation stamps of all packets and of the key frames, rising and each once; and how many packets there are,
+    those that are not to be shown included."""
     stamps: list[int] = []
+    count = 0
     keys: list[int] = []
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
-        except av.error.FFmpegError:
+        except _BROKEN:
             break  # what was read so far is there
         if packet is None:
             break
+        count += packet.size > 0
         stamp = packet_stamp(packet)
         if stamp is None:
             continue
@@ -363,40 +392,4 @@ def _packet_times(
         if len(stamps) > MAX_VIDEO_FRAMES:
             raise LimitError(f"the video has more than {MAX_VIDEO_FRAMES:,} frames", remedy="cut it")
     rising = np.unique(np.array(stamps, dtype=np.int64))
-    return rising, np.unique(np.array(keys or stamps[:1], dtype=np.int64))
-
-
-def _no_frames(container: InputContainer) -> MediaError:
-    """Why no packet has a time stamp."""
-    if container.format.name in ("h264", "hevc", "m4v"):
-        return MediaError(
-            "a bare stream of pictures has no time stamps",
-            code=ErrorCode.UNSUPPORTED,
-            remedy="put it into a container: ffmpeg -i FILE -c copy FILE.mp4",
-        )
-    return MediaError("the video has no frames", code=ErrorCode.CORRUPT, remedy="send a file that a player can play")
-
-
-def _not_opened(handle: IO[bytes], name: str, error: Exception) -> MediaError:
-    """Why a file was not opened, as far as its first bytes and its boxes tell."""
-    handle.seek(0)
-    head = handle.read(12)
-    handle.seek(0, 2)
-    size, position = handle.tell(), 0
-    while head[4:8] == b"ftyp" and position + 8 <= size:  # boxes of an MP4: length, then type
-        handle.seek(position)
-        box = handle.read(16)
-        length = int.from_bytes(box[:4], "big")
-        length = int.from_bytes(box[8:16], "big") if length == 1 else length or size - position
-        if length < 8 or position + length > size:
-            return MediaError(
-                f"{name} is cut off before its index", code=ErrorCode.TRUNCATED, remedy="send the whole file"
-            )
-        position += length
-    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
-        return MediaError(
-            f"{name} cannot be opened: {error}",
-            code=ErrorCode.CORRUPT,
-            remedy="open the video in a video program and save it again",
-        )
-    return MediaError(f"{name} is not a video", code=ErrorCode.NOT_MEDIA, remedy="send MP4, MOV, MKV, WebM or AVI")
+    return rising, np.unique(np.array(keys or stamps[:1], dtype=np.int64)), count

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pipelines.media import medium_by_name, medium_of_bytes, sniff
+from pipelines.media import matroska_end, medium_by_name, medium_of_bytes, sniff
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,19 @@ def test_the_name_decides_what_bytes_leave_open() -> None:
     assert medium_of_bytes(b"\xff\xd8\xff", "voice.wav") == "image"
     assert medium_of_bytes(b"words") is None
     assert medium_by_name("archive.tar") is None
+
+
+@pytest.mark.parametrize(
+    ("head", "end"),
+    [
+        (b"\x1aE\xdf\xa3\x83abc\x18S\x80g\x88", None),  # nothing follows
+        (b"\x1aE\xdf\xa3\x83abc\x18S\x80g\x40\x05abcdefgh", 14 + 5),
+        (b"\x1aE\xdf\xa3\x83abc\xec\x81z\x18S\x80g\x40\x05abcdefgh", 17 + 5),  # after a filler
+        (b"\x1aE\xdf\xa3\x83abc\x18S\x80g\x01" + b"\xff" * 7 + b"abc", None),  # a live recording
+        (b"\x1aE\xdf\xa3" + b"\xff" * 8 + bytes(20), None),
+        (bytes(64), None),
+        (b"", None),
+    ],
+)
+def test_the_end_of_a_matroska_file_stands_in_its_head(head: bytes, end: int | None) -> None:
+    assert matroska_end(head) == end

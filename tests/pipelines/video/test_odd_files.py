@@ -183,3 +183,8 @@ def test_broken_animations_are_named(tmp_path: Path, face_frames: Frames, monkey
     monkeypatch.setattr(animation, "MAX_ANIMATION_FRAMES", 5)
     with pytest.raises(LimitError, match="5 pictures"):
         open_source(path)
+    monkeypatch.setattr(animation, "MAX_ANIMATION_FRAMES", 50)
+    monkeypatch.setattr(animation, "MAX_VIDEO_SECONDS", 1)
+    with pytest.raises(LimitError, match="1 s are allowed") as caught:
+        open_source(path)
+    assert caught.value.remedy

@@ -1,0 +1,73 @@
+"""Why a video is not opened, has no frames, or ends early: said from what its header, its index and its length tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import MediaError
+from pipelines.media import HEAD, matroska_end
+
+
+def missing_end(
+    path: Path, container: InputContainer, stream: VideoStream, packets: int, stamps: NDArray[np.int64]
+) -> str:
+    """What is missing at the end of the file, as far as its header tells; empty where nothing is.
+
+    The header of an MP4 counts frames that its edit list leaves out, which is how phones cut videos; its index, after
+    the packets were read, does not. The header of an AVI counts the moments at which a frame is shown again, too.
+    """
+    kind = container.format.name
+    if kind.startswith("matroska"):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            end = matroska_end(file.read(HEAD)) or 0
+        return f"the file ends early: {size:,} of {end:,} bytes are there" if size < end else ""
+    if kind.startswith("mov"):
+        there, told = packets, len(stream.index_entries)
+    else:
+        shown = int(stamps[-1] + np.median(np.diff(stamps))) if len(stamps) > 1 else 0
+        there, told = max(packets, shown), stream.frames
+    return f"the file ends early: {there} of {told} frames are there" if there < told else ""
+
+
+def no_frames(container: InputContainer) -> MediaError:
+    """Why no packet has a time stamp."""
+    if container.format.name in ("h264", "hevc", "m4v"):
+        return MediaError(
+            "a bare stream of pictures has no time stamps",
+            code=ErrorCode.UNSUPPORTED,
+            remedy="put it into a container: ffmpeg -i FILE -c copy FILE.mp4",
+        )
+    return MediaError("the video has no frames", code=ErrorCode.CORRUPT, remedy="send a file that a player can play")
+
+
+def not_opened(handle: IO[bytes], name: str, error: Exception) -> MediaError:
+    """Why a file was not opened, as far as its first bytes and its boxes tell."""
+    handle.seek(0)
+    head = handle.read(12)
+    handle.seek(0, 2)
+    size, position = handle.tell(), 0
+    while head[4:8] == b"ftyp" and position + 8 <= size:  # boxes of an MP4: length, then type
+        handle.seek(position)
+        box = handle.read(16)
+        length = int.from_bytes(box[:4], "big")
+        length = int.from_bytes(box[8:16], "big") if length == 1 else length or size - position
+        if length < 8 or position + length > size:
+            return MediaError(
+                f"{name} is cut off before its index", code=ErrorCode.TRUNCATED, remedy="send the whole file"
+            )
+        position += length
+    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
+        return MediaError(
+            f"{name} cannot be opened: {getattr(error, 'strerror', None) or 'its header is damaged'}",
+            code=ErrorCode.CORRUPT,
+            remedy="open the video in a video program and save it again",
+        )
+    return MediaError(f"{name} is not a video", code=ErrorCode.NOT_MEDIA, remedy="send MP4, MOV, MKV, WebM or AVI")
