@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
+from pipelines.media import HEAD, matroska_end
 
 READS = "WAV, FLAC, OGG, Opus, MP3, M4A, AAC, WebM, AMR, or a video with sound"
 _SEARCHED = 64 * 1024
@@ -182,7 +183,9 @@ def tells_length(container: Container, data: bytes) -> bool:
 
 
 def is_torn(container: Container, data: bytes) -> bool:
-    """Whether the last piece of a WAV or OGG file is not whole. FFmpeg does not tell."""
+    """Whether the last piece of a WAV, OGG, MKV or WebM file is not whole. FFmpeg does not tell."""
+    if container.reader == "matroska":
+        return (matroska_end(data[:HEAD]) or 0) > len(data)
     if container.reader == "ogg":
         page = data.rfind(b"OggS", max(0, len(data) - 70_000))
         if page < 0 or page + 27 > len(data):

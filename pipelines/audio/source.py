@@ -98,7 +98,9 @@ class AudioSource:
             context = stream.codec_context
             codec = context.codec.canonical_name
             declared = declared_seconds(container, stream)
-            self._told = declared if tells_length(self._kind, data) else 0.0
+            # Without a length of its own, the sound of a video would be measured by the pictures.
+            own = bool(stream.duration) or len(container.streams) == 1
+            self._told = declared if own and tells_length(self._kind, data) else 0.0
             if self._told > MAX_AUDIO_SECONDS:
                 raise _too_long(self._told)
             self.info = AudioInfo(

@@ -26,6 +26,7 @@ from pipelines.audio.source import open_audio
 from pipelines.audio.verdict import VoiceJudge
 from pipelines.options import Options
 from pipelines.video.analyze import Beside, VideoAnalyzer
+from pipelines.video.sound import sound_delay
 from pipelines.video.verdict import VideoJudge
 
 PICTURES, SOUND = "pictures", "sound"
@@ -69,6 +70,7 @@ def analyze_multimodal(
     if watchers.voice is not None and (audio is not None or evidence.facts.sound):
         try:
             heard = _heard(_sound(path, audio), watchers.voice, _for_sound(asked), stopped or (lambda: False))
+            heard = moved(heard, sound_delay(path)) if audio is None else heard
         except InputError as error:
             if audio is not None:
                 raise
@@ -113,8 +115,20 @@ def _for_sound(options: Options) -> Options:
     )
 
 
+def moved(heard: Verdict, delay: float) -> Verdict:
+    """A verdict on sound that begins so many seconds after the first frame, on the clock of the pictures; negative
+    where it begins before them, and then what comes earlier has no place in it."""
+    length = heard.input.duration_s
+    return replace(
+        heard,
+        input=replace(heard.input, duration_s=None if length is None else max(0.0, length + delay)),
+        timeline=tuple((max(0.0, a + delay), b + delay, p) for a, b, p in heard.timeline if b + delay > 0.0),
+        suspicious=tuple((max(0.0, a + delay), b + delay) for a, b in heard.suspicious if b + delay > 0.0),
+    )
+
+
 def join(seen: Verdict, heard: Verdict | None, note: str = "") -> Verdict:
-    """The verdict on both parts.
+    """The verdict on both parts. Its length is that of the longer one, so that the timeline fits into it.
 
     Args:
         seen: of the pictures; heard: of the sound, None where there is none.
@@ -126,6 +140,7 @@ def join(seen: Verdict, heard: Verdict | None, note: str = "") -> Verdict:
         return replace(seen, medium=Medium.MULTIMODAL, reasons=reasons, decode=replace(seen.decode, notes=notes))
     first, second = _decides(seen, heard)
     which = PICTURES if first is seen else SOUND
+    lengths = [part.input.duration_s for part in (seen, heard) if part.input.duration_s is not None]
     notes = (*notes, f"sound: {heard.decode.decoder}", *(f"sound: {each}" for each in heard.decode.notes))
     label = first.label
     if label is Label.INCONCLUSIVE and second.label is Label.REAL:
@@ -133,7 +148,7 @@ def join(seen: Verdict, heard: Verdict | None, note: str = "") -> Verdict:
     return replace(
         first,
         medium=Medium.MULTIMODAL,
-        input=seen.input,
+        input=replace(seen.input, duration_s=max(lengths, default=None)),
         label=label,
         reasons=tuple(dict.fromkeys((*first.reasons, *second.reasons))),
         evidence=(*_rows(seen, PICTURES, which), *_rows(heard, SOUND, which)),

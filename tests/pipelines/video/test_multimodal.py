@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from cards import ModelRepository
 from deepscan_client.codes import Label, Medium, Reason
 from deepscan_client.verdict import DecodeInfo, Evidence, InputInfo, Interval, ModelInfo, OperatingPoint, Verdict
-from pipelines.video.multimodal import join
+from pipelines.audio.analyze import VoiceAnalyzer
+from pipelines.audio.source import RATE, decode_audio
+from pipelines.audio.verdict import VoiceJudge
+from pipelines.onnx_infer import OnnxInfer
+from pipelines.options import Options
+from pipelines.video.analyze import VideoAnalyzer
+from pipelines.video.multimodal import Watchers, analyze_multimodal, join, moved
+from pipelines.video.verdict import VideoJudge
+from tests.pipelines.video.test_in_step import VOICE, write_talking
 
 
 def part(
@@ -90,3 +103,36 @@ def test_a_file_without_sound_is_judged_by_its_pictures() -> None:
     assert (found.medium, found.label, found.fake_probability) == (Medium.MULTIMODAL, Label.REAL, 0.2)
     assert found.decode.notes[-1] == "the file has no sound track"
     assert found.reasons == (Reason.NO_SOUND,)
+
+
+def test_sound_stands_on_the_clock_of_the_pictures_and_inside_the_length() -> None:
+    seen, heard = part(Medium.VIDEO, Label.REAL, 0.1), part(Medium.AUDIO, Label.FAKE, 0.8)
+    seen = replace(seen, input=replace(seen.input, duration_s=2.0))
+    heard = replace(heard, input=replace(heard.input, duration_s=3.0), timeline=((0.0, 1.0, 0.1), (1.0, 3.0, 0.9)))
+    late = join(seen, moved(heard, 0.5))
+    assert late.timeline == ((0.5, 1.5, 0.1), (1.5, 3.5, 0.9))
+    assert late.suspicious == ((1.5, 2.5),)
+    assert late.input.duration_s == 3.5
+    early = join(seen, moved(heard, -1.5))  # its first second has no picture
+    assert early.timeline == ((0.0, 1.5, 0.9),)
+    assert early.suspicious == ((0.0, 0.5),)
+    assert early.input.duration_s == 2.0
+
+
+def test_sound_that_begins_late_is_suspicious_where_it_is_heard(tmp_path: Path) -> None:
+    repository = ModelRepository()
+    infer = OnnxInfer(repository)
+    watchers = Watchers(
+        (VideoAnalyzer(repository, infer), VideoJudge(repository)),
+        (VoiceAnalyzer(repository, infer), VoiceJudge(repository)),
+    )
+    voice = np.resize(decode_audio(VOICE.read_bytes())[0], 4 * RATE)
+    frames = [np.full((48, 64, 3), 90, np.uint8)] * 50
+    at_once, late = (
+        analyze_multimodal(write_talking(tmp_path / f"{begin}.mkv", frames, voice, begin), watchers, options=Options())
+        for begin in (0.0, 1.5)
+    )
+    assert at_once.timeline
+    assert np.array(late.timeline)[:, :2] == pytest.approx(np.array(at_once.timeline)[:, :2] + 1.5, abs=0.05)
+    assert late.input.duration_s == pytest.approx(5.5, abs=0.1)
+    assert Reason.CUT_OFF not in {*at_once.reasons, *late.reasons}  # neither track is as long as the file
