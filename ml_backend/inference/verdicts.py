@@ -146,7 +146,7 @@ class Verdicts:
         digest = _sha256(data) if small else await asyncio.to_thread(_sha256, data)
         key = self._key(medium, digest, asked)
         if asked.fresh:
-            return await self._ask(medium, data, digest, asked, patient)
+            return await self._ask(medium, data, digest, asked, patient, tell)
         known = self.cache.get(key)
         if known is not None:
             return dataclasses.replace(known, request_id=asked.request_id, cached=True)

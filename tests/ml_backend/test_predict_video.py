@@ -99,6 +99,14 @@ async def test_an_oversize_video_is_refused_from_its_length_alone(start: Start) 
         assert running.error(response, 413)["code"] == "too_large"
 
 
+async def test_who_asks_for_a_fresh_verdict_is_told_its_progress_too(start: Start) -> None:
+    running = await start(by_model)
+    running.transport.fake.progress = TOLD
+    for fresh in ("false", "true"):
+        told = parsed((await clip(running, headers=EVENTS, fresh=fresh)).text)
+        assert [name for name, _ in told] == ["progress", "progress", "verdict"], fresh
+
+
 async def test_progress_comes_as_events_and_then_the_verdict(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_ALIVE_SECONDS", 0.05)
     running = await start(by_model, delay=0.12)
