@@ -121,6 +121,10 @@ class ScanTask:
                     await asyncio.to_thread(write, result, Path(folder), number)
                 except DeepScanError as error:  # the file changed after it was judged: its verdict stands
                     err().print(words(f"no picture of {result.found.path}: {error.message}"))
+                except OSError:  # of the folder
+                    raise
+                except Exception as error:  # one odd file must not end the scan of the others
+                    err().print(words(f"no picture of {result.found.path}: {type(error).__name__}: {error}"))
 
     def _show(self, results: list[Result]) -> None:
         if self.as_json:

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepscan.inputs import Found, check_media, read_media
+from deepscan.safe import plain
 from deepscan_client import InternalError, Medium, Verdict
 
 if TYPE_CHECKING:
     from deepscan.scan import Result
 
+_NAME_BYTES = 240
+"""Of the name of a file that is written: most file systems take 255 with its number and its end."""
 Write = Callable[["Result", Path, int], Path | None]
 
 
@@ -88,7 +91,7 @@ def write_page(result: Result, folder: Path, number: int) -> Path | None:
     from deepscan.reporting.single import single_page
 
     file = _name(result.found, folder, number, ".html")
-    page = single_page(result.found.path, result.verdict, draw(result), _looks(result.found, result.verdict))
+    page = single_page(plain(result.found.path), result.verdict, draw(result), _looks(result.found, result.verdict))
     file.write_text(page, encoding="utf-8")
     return file
 
@@ -119,7 +122,8 @@ def _encoded(pixels: Any, form: str) -> bytes:
 
 
 def _name(found: Found, folder: Path, number: int, form: str) -> Path:
-    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(found.path).stem)[:80]
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(found.path).stem)
+    stem = stem.encode()[:_NAME_BYTES].decode(errors="ignore")
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{number:05d}_{stem.lstrip('.') or 'file'}{form}"
 

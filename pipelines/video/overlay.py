@@ -84,9 +84,10 @@ def _looks(times: NDArray[np.float64], moment: float) -> tuple[int, int, float] 
 
 
 def draw_faces(frame: Frame, verdict: Verdict) -> Pixels:
-    """One frame with its faces: maps, boxes and words, UINT8 [height, width, 3] RGB with even sides."""
-    height, width = (side - side % 2 for side in frame.pixels.shape[:2])
-    drawn = np.ascontiguousarray(frame.pixels[:height, :width]).copy()
+    """One frame with its faces: maps, boxes and words, UINT8 [height, width, 3] RGB with even sides of at least 2."""
+    height, width = (max(2, side - side % 2) for side in frame.pixels.shape[:2])
+    drawn = np.resize(frame.pixels, (height, width, 3)) if min(frame.pixels.shape[:2]) < 2 else frame.pixels
+    drawn = np.ascontiguousarray(drawn[:height, :width]).copy()
     factor = frame.pixels.shape[1] / (verdict.input.width or frame.pixels.shape[1])
     for track in verdict.tracks:
         heatmap = heat_at(track, frame.time, factor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,48 @@ def test_what_people_look_at(line: Any, clip: Path, tmp_path: Path) -> None:
     assert "<b>clip" not in text
     assert "still_face" in text
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_one_odd_file_does_not_end_the_drawing_of_the_others(line: Any, clip: Path, tmp_path: Path) -> None:
+    """A picture of one pixel, and a file that nobody expected to fail."""
+    import av
+
+    import pipelines.video.overlay
+
+    with av.open(str(clip.parent / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 1, 1, "bgr0"
+        frame = av.VideoFrame.from_ndarray(np.zeros((1, 1, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    films = tmp_path / "films"
+    assert line("scan", clip.parent, "--annotate", films, "--pictures", tmp_path / "p").exit_code == Exit.DONE
+    assert [each.name for each in sorted(films.iterdir())] == ["00001__b_clip.mp4", "00002_a.mp4"]
+    assert decoded(films / "00002_a.mp4")[0].shape == (2, 2, 3)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("nobody expected this")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipelines.video.overlay, "write_annotated", fail)
+        outcome = line("scan", clip.parent, "--annotate", tmp_path / "none")
+    assert outcome.exit_code == Exit.DONE
+    assert "2 judged" in outcome.stderr
+    assert "ZeroDivisionError: nobody expected this" in outcome.stderr
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe<b>.mp4", "𝒜".encode() * 62 + b".mp4", "a\n\u202e\"'&;.mp4".encode()])
+def test_a_page_of_a_file_with_any_name(line: Any, clip: Path, tmp_path: Path, name: bytes) -> None:
+    path = Path(os.fsdecode(os.fsencode(clip.parent) + b"/" + name))
+    clip.rename(path)
+    folders = [tmp_path / "annotated", tmp_path / "pages"]
+    outcome = line("scan", path, "--annotate", folders[0], "--html", folders[1], "--jsonl", tmp_path / "out")
+    assert outcome.exit_code == Exit.DONE, outcome.output
+    assert [len(list(folder.iterdir())) for folder in folders] == [1, 1]
+    text = next(folders[1].iterdir()).read_text(encoding="utf-8")
+    assert "<b>" not in text
+    assert "\u202e" not in text
+    assert json.loads((tmp_path / "out").read_text())["path"] == str(path)
 
 
 def test_a_page_of_a_photo_and_of_a_file_without_a_picture(line: Any, tmp_path: Path) -> None:
