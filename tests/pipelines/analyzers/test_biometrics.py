@@ -9,7 +9,8 @@ import pytest
 
 from cards.repository import ModelRepository
 from deepscan_client.verdict import Evidence
-from pipelines.analyzers.biometrics import MOST_S, Measured, biometrics, face_evidence, read_face, visible_gaze, watched
+from pipelines.analyzers.biometrics import MOST_S, Measured, biometrics, read_face, watched
+from pipelines.analyzers.face_evidence import face_evidence, visible_gaze
 from pipelines.analyzers.face_series import FaceSeries
 from pipelines.analyzers.pose import head_poses
 from pipelines.infer import Arrays, Call
