@@ -14,6 +14,9 @@ from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
 from pipelines.media import HEAD, matroska_end
 
+_BOXES = 10_000
+"""Boxes of a file that does not open that are looked at for the one that is cut off."""
+
 
 def missing_end(
     path: Path, container: InputContainer, stream: VideoStream, packets: int, stamps: NDArray[np.int64]
@@ -48,26 +51,28 @@ def no_frames(container: InputContainer) -> MediaError:
     return MediaError("the video has no frames", code=ErrorCode.CORRUPT, remedy="send a file that a player can play")
 
 
-def not_opened(handle: IO[bytes], name: str, error: Exception) -> MediaError:
+def not_opened(handle: IO[bytes], error: Exception) -> MediaError:
     """Why a file was not opened, as far as its first bytes and its boxes tell."""
     handle.seek(0)
     head = handle.read(12)
     handle.seek(0, 2)
     size, position = handle.tell(), 0
-    while head[4:8] == b"ftyp" and position + 8 <= size:  # boxes of an MP4: length, then type
+    for _ in range(_BOXES):  # of an MP4: length, then type
+        if head[4:8] != b"ftyp" or position + 8 > size:
+            break
         handle.seek(position)
         box = handle.read(16)
         length = int.from_bytes(box[:4], "big")
         length = int.from_bytes(box[8:16], "big") if length == 1 else length or size - position
         if length < 8 or position + length > size:
             return MediaError(
-                f"{name} is cut off before its index", code=ErrorCode.TRUNCATED, remedy="send the whole file"
+                "the file is cut off before its index", code=ErrorCode.TRUNCATED, remedy="send the whole file"
             )
         position += length
-    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
+    if head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
         return MediaError(
-            f"{name} cannot be opened: {getattr(error, 'strerror', None) or 'its header is damaged'}",
+            f"the file cannot be opened: {getattr(error, 'strerror', None) or 'its header is damaged'}",
             code=ErrorCode.CORRUPT,
             remedy="open the video in a video program and save it again",
         )
-    return MediaError(f"{name} is not a video", code=ErrorCode.NOT_MEDIA, remedy="send MP4, MOV, MKV, WebM or AVI")
+    return MediaError("the file is not a video", code=ErrorCode.NOT_MEDIA, remedy="send MP4, MOV, MKV, WebM or AVI")

@@ -25,7 +25,7 @@ from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_FRAMES, MA
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
 from pipelines.video.faults import missing_end, no_frames, not_opened
-from pipelines.video.leaving import Check, checker
+from pipelines.video.leaving import Check, WatchedFile, checker
 from pipelines.video.moments import wanted_frames
 
 Pixels = npt.NDArray[np.uint8]
@@ -200,25 +200,25 @@ class VideoSource:
         with self.path.open("rb") as handle:
             try:
                 container = av.open(
-                    handle,
+                    WatchedFile(handle, self._check),
                     mode="r",
                     options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
                     metadata_errors="replace",
                 )
             except _BROKEN as error:
-                raise not_opened(handle, self.path.name, error) from error
+                raise not_opened(handle, error) from error
             with container:
                 pictures = [s for s in container.streams.video if not _is_cover(s)]
                 if not pictures:
                     raise MediaError(
-                        f"{self.path.name} has no picture track",
+                        "the file has no picture track",
                         code=ErrorCode.UNSUPPORTED,
                         remedy="send a video, or judge the sound as a recording",
                     )
                 stream = pictures[0]
                 if stream.codec_context is None:
                     raise MediaError(
-                        f"{self.path.name}'s picture track has an unknown codec",
+                        "the picture track has an unknown codec",
                         code=ErrorCode.UNSUPPORTED,
                         remedy="save it as MP4 with H.264",
                     )

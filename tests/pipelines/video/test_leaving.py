@@ -14,8 +14,9 @@ from PIL import Image
 
 from benchmarks.recordings import encode_pcm
 from cards.repository import ModelRepository
-from deepscan_client.errors import CancelledError
-from pipelines.analyzers.face_series import CHUNK
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import CancelledError, MediaError
+from pipelines.analyzers.face_reader import CHUNK
 from pipelines.audio.analyze import VoiceAnalyzer
 from pipelines.audio.source import decode_audio
 from pipelines.audio.verdict import VoiceJudge
@@ -145,3 +146,21 @@ def test_the_sound_is_not_heard_on(tmp_path: Path, write_video: Callable[..., Pa
     with pytest.raises(CancelledError):
         analyze_multimodal(path, watchers, voice, stopped=lambda: infer.seen["voice_cepstra"] > 0)
     assert 0 < infer.seen["voice_cepstra"] <= 12  # windows of one half minute of six
+
+
+def test_a_file_in_which_a_reader_searches_for_long_is_given_up(tmp_path: Path) -> None:
+    """Empty boxes: FFmpeg looks at each of them before it says that there is no video."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypisom" + bytes(12) + b"\0\0\0\x08free" * 500_000)
+    asked = [0]
+
+    def stopped() -> bool:
+        asked[0] += 1
+        return asked[0] > 10
+
+    with pytest.raises(CancelledError):
+        sampling.open_source(path, check=checker(stopped))
+    assert asked[0] == 11
+    with pytest.raises(MediaError) as caught:
+        sampling.open_source(path)
+    assert caught.value.code is ErrorCode.CORRUPT
