@@ -130,7 +130,7 @@ def _prepare(data: bytes) -> tuple[NDArray[np.uint8], Image.Image, list[str], st
         raise MediaError(
             f"the {image.format} file is animated ({frames} frames)",
             code=ErrorCode.ANIMATED,
-            remedy="send one frame of it as a still picture; animations are judged as video in a later release",
+            remedy="judge it as a video (detect_video, POST /api/predict/video), or send one frame as a still picture",
         )
     if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
         _check_jpeg_is_whole(data)

@@ -25,7 +25,8 @@ import triton_python_backend_utils as pb_utils
 
 from cards.card import Profile
 from cards.repository import ModelRepository
-from deepscan_client.errors import CancelledError, RequestError
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import CancelledError, MediaError, RequestError
 from deepscan_client.verdict import Progress, Verdict
 from pipelines.options import Options, parse_options
 from pipelines.triton.backend import (
@@ -196,6 +197,9 @@ class FilmModel(Generic[Tools]):
             return None
         if data is not None and upload is not None:
             raise _one_of(whole, by_id)
+        if data == b"":
+            what = "video" if (whole, by_id) == self.files[0] else "recording, or leave it out"
+            raise MediaError(f"{whole} is empty", code=ErrorCode.EMPTY, remedy=f"send the bytes of a {what}")
         file: AbstractContextManager[Path]
         if upload is None:
             file = self._spool.whole(data or b"")

@@ -100,6 +100,7 @@ def test_an_animated_file_is_a_typed_error(form: str) -> None:
     with pytest.raises(MediaError) as caught:
         probe_image(animated(form))
     assert caught.value.code is ErrorCode.ANIMATED
+    assert "detect_video" in caught.value.remedy  # where such a file gets a verdict
 
 
 def huge_png_header(width: int, height: int) -> bytes:

@@ -129,6 +129,7 @@ def test_broken_files_are_named_by_kind(tmp_path: Path, write_video: Write) -> N
         "text.mp4": (b"this is no video at all " * 40, ErrorCode.NOT_MEDIA),
         "list.mp4": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", ErrorCode.NOT_MEDIA),
         "ffconcat.mp4": (b"ffconcat version 1.0\nfile a.mp4\n", ErrorCode.NOT_MEDIA),
+        "sound.mp4": (b"RIFF\x24\0\0\0WAVEfmt " + bytes(400), ErrorCode.NOT_MEDIA),
         "box.mp4": (whole[:28] + b"\x00\x00\x00\x08free", ErrorCode.CORRUPT),
     }
     for name, (content, code) in cases.items():

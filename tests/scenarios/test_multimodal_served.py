@@ -149,6 +149,10 @@ def test_requests_that_break_the_rules_get_typed_errors_and_leave_nothing(
         ):
             with pytest.raises(RequestError):
                 judge(**wrong)
+        for empty, words in (({"VIDEO": b""}, "a video"), ({"VIDEO": data, "AUDIO": b""}, "a recording")):
+            with pytest.raises(MediaError, match=f"{[*empty][-1]} is empty") as caught:
+                judge(**empty)
+            assert (caught.value.code, words in caught.value.remedy) == (ErrorCode.EMPTY, True)
 
 
 def test_a_caller_who_goes_away_frees_the_work(
