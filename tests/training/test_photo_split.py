@@ -6,7 +6,8 @@ import numpy as np
 
 from training.data.cache import PhotoCache
 from training.data.manifest import Row
-from training.data.photo_split import barred_photos, held_out_clusters, training_photos
+from training.data.photo_split import barred_photos, held_out_photos, listed_photos, training_photos
+from training.data.photos import PREFIX
 from training.settings import Settings
 
 
@@ -17,11 +18,45 @@ def cache(clusters: list[int]) -> PhotoCache:
     return PhotoCache(pixels, shapes, np.zeros((8, 5, 2), np.float32), np.array(clusters, np.int32), rows)
 
 
+def named(rows: list[tuple[str, str]], clusters: list[int]) -> PhotoCache:
+    """Reals with these paths and sources, without pixels."""
+    count = len(rows)
+    told = [Row(path, 0, source, (), "", "no") for path, source in rows]
+    pixels, shapes = np.zeros((count, 1, 1, 3), np.uint8), np.ones((count, 2), np.int32)
+    return PhotoCache(pixels, shapes, np.zeros((count, 5, 2), np.float32), np.array(clusters, np.int32), told)
+
+
 def test_the_held_out_share_is_one_of_whole_clusters() -> None:
-    clusters = np.arange(2000, dtype=np.int32) // 4
-    held = held_out_clusters(clusters, 0.1)
+    photos = named([(f"{k}.png", "ffhq_a") for k in range(2000)], [k // 4 for k in range(2000)])
+    held = held_out_photos(photos)
     assert 0.05 < held.mean() < 0.15
-    assert all(len(set(held[clusters == c].tolist())) == 1 for c in range(500))
+    assert all(len(set(held[photos.clusters == c].tolist())) == 1 for c in range(500))
+
+
+def test_the_split_does_not_move_with_the_numbers_of_clusters() -> None:
+    rows = [(f"{k}.png", "ffhq_a") for k in range(400)]
+    first = held_out_photos(named(rows, list(range(400))))
+    other = held_out_photos(named(rows[::-1], [7 * k + 3 for k in range(400)]))
+    assert first.any()
+    assert np.array_equal(first, other[::-1])
+
+
+def test_photos_of_the_list_are_held_out_and_the_others_of_its_folders_are_not() -> None:
+    listed = sorted(listed_photos())
+    assert len(listed) == 890
+    others = [f"{path}.other" for path in listed]
+    held = held_out_photos(named([(path, "web_photos") for path in listed + others], list(range(2 * len(listed)))))
+    assert held.tolist() == [True] * len(listed) + [False] * len(listed)
+
+
+def test_a_still_goes_with_the_photos_of_its_cluster() -> None:
+    listed = sorted(listed_photos())[0]
+    rows = [(listed, "web_photos"), ("train/images/real/web_photos/kept.jpg", "web_photos")]
+    rows += [("a.mp4#0", f"{PREFIX}ffpp"), ("b.mp4#0", f"{PREFIX}ffpp")]
+    rows += [(f"{k}.mp4#0", f"{PREFIX}faces") for k in range(200)]
+    held = held_out_photos(named(rows, [0, 1, 0, 1, *range(2, 202)]))
+    assert held[:4].tolist() == [True, False, True, False]
+    assert 0.03 < held[4:].mean() < 0.2
 
 
 def test_a_source_is_barred_by_its_class_and_name() -> None:
