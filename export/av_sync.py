@@ -23,9 +23,9 @@ from cards.repository import ModelRepository
 from export import generate
 from export.graph import add_record_output, half_rounded, record_words, safetensors_bytes, write_bytes
 from export.networks import load_weights, weights_of
-from export.onnx_export import parity, to_onnx
 from export.provenance import without_paths
 from export.record import git_revision, hashes, now, write_record
+from export.torch_graph import parity, to_onnx
 from pipelines.analyzers.lip_sync import MEL_PER_FRAME, NETWORK, STRETCH
 from pipelines.audio.mel import BANDS
 from pipelines.video.lips import MEASURES

@@ -12,35 +12,31 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
-from torch import Tensor, nn
 
-from cards.card import ModelCard, Preprocessing
-from cards.record import PrecisionResult, VersionRecord
+from cards.record import VersionRecord
 from cards.repository import ModelRepository
 from export import face_detector, generate, speaker_embedding, voice_activity
-from export.graph import OPSET, add_record_output, compacted, record_words, safetensors_bytes, write_bytes
-from export.networks import INPUTS, OUTPUTS, example_arrays, half, outputs_of, served_form, weights_of
+from export.folders import replace_folder
+from export.graph import add_record_output, compacted, record_words, safetensors_bytes, write_bytes
+from export.networks import INPUTS, example_arrays, half, outputs_of, served_form, weights_of
 from export.provenance import settings_in, told_of
-from export.quantize import quantize, session, time_ratio
+from export.quantize import int8_result
 from export.record import git_revision, hashes, now, write_record
 from export.templates import add_card, model_name
-from pipelines.metrics import auc
+from export.torch_graph import SECOND_BATCH, check_outputs, parity, to_onnx
 from training.crops import crops_of
-from training.data.cache import PhotoCache, load_cache
-from training.data.photo_split import held_out_photos
+from training.data.cache import load_cache
 from training.models.localising import localised
 from training.models.registry import NETWORKS, read_checkpoint
 from training.report import Fit
 
-SECOND_BATCH = 5
 CONVERTED: dict[str, Callable[[Path], None]] = {
     "face_detector": face_detector.main,
     "speaker_embedding": speaker_embedding.main,
@@ -48,110 +44,6 @@ CONVERTED: dict[str, Callable[[Path], None]] = {
 }
 """Networks that come from a package and not from a checkpoint."""
 _LOG = logging.getLogger(__name__)
-
-
-def to_onnx(
-    served: nn.Module, examples: Sequence[Tensor], inputs: Sequence[str], name: str, outputs: Sequence[str] = OUTPUTS
-) -> onnx.ModelProto:
-    """Export a served network with a dynamic batch (torch's dynamo exporter, opset 20).
-
-    Args:
-        examples: one tensor for each input, of two items.
-        inputs, outputs: their names; name: of the graph.
-    """
-    program = torch.onnx.export(
-        served.eval(),
-        tuple(examples),
-        input_names=list(inputs),
-        output_names=list(outputs),
-        opset_version=OPSET,
-        dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("n", min=1, max=1024)},) * len(examples),
-        external_data=False,
-        verbose=False,
-    )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned nothing")
-    model: onnx.ModelProto = program.model_proto
-    # The exporter leaves paths of this machine and stack traces in the metadata: they are nobody's business.
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
-        del value.metadata_props[:]
-    del model.graph.metadata_props[:], model.metadata_props[:]
-    model.graph.name, model.producer_name, model.doc_string = name, "deepscan", ""
-    return model
-
-
-def parity(
-    served: nn.Module,
-    path: Path,
-    arrays: Mapping[str, npt.NDArray[Any]],
-    batches: Sequence[int] = (1, SECOND_BATCH),
-    outputs: Sequence[str] = OUTPUTS,
-) -> dict[str, float]:
-    """Largest absolute difference of each output between PyTorch and ONNX Runtime, at batch 1 and 5.
-
-    Args:
-        arrays: inputs by name, in the order of the served network's arguments.
-
-    Raises:
-        RuntimeError: an output has another shape.
-    """
-    runtime = session(path)
-    errors = {}
-    for batch in batches:
-        some = {name: value[:batch] for name, value in arrays.items()}
-        answers = runtime.run(list(outputs), some)
-        with torch.inference_mode():
-            expected = served(*(torch.from_numpy(value) for value in some.values()))
-        for name, answer, truth in zip(outputs, answers, expected, strict=True):
-            if answer.shape != tuple(truth.shape):
-                raise RuntimeError(f"{name}: shape {answer.shape}, expected {tuple(truth.shape)}")
-            errors[f"{name.lower()}_batch_{batch}"] = float(np.abs(answer - truth.numpy()).max())
-    return errors
-
-
-def logits_of_file(path: Path, crops: npt.NDArray[np.uint8], batch: int = 16) -> npt.NDArray[np.float32]:
-    """Raw logits of an ONNX file, float32 [n]."""
-    network = session(path)
-    parts = [network.run(["LOGIT"], {"IMAGES": crops[s : s + batch]})[0][:, 0] for s in range(0, len(crops), batch)]
-    return np.concatenate(parts)
-
-
-def int8_result(
-    folder: Path, cache: PhotoCache, preprocessing: Preprocessing, max_auc_drop: float, slope: float, intercept: float
-) -> PrecisionResult:
-    """Make ``model.int8.onnx`` and compare it with FP32 on held-out photos; the file is removed where it fails.
-
-    It passes where it is at least a tenth faster and its AUC falls by at most ``max_auc_drop``. A flip is an item
-    whose calibrated probability crosses one half.
-    """
-    full, small = folder / "model.onnx", folder / "model.int8.onnx"
-    held_out = np.flatnonzero(held_out_photos(cache))
-    rest = np.setdiff1d(np.arange(len(cache)), held_out)
-    rng = np.random.default_rng(3)
-    ranges = crops_of(cache, rng.choice(rest, 192, replace=False), preprocessing.size, preprocessing.margin)
-    head = [n.name for n in onnx.load(full, load_external_data=False).graph.node if n.op_type == "Conv"][-1:]
-    quantize(full, small, [ranges[start : start + 16] for start in range(0, len(ranges), 16)], excluded=head)
-    crops = crops_of(cache, held_out, preprocessing.size, preprocessing.margin)
-    labels = np.array([cache.rows[item].label for item in held_out])
-    before, after = logits_of_file(full, crops), logits_of_file(small, crops)
-    drop = auc(before, labels) - auc(after, labels)
-    flips = float(((slope * before + intercept >= 0) != (slope * after + intercept >= 0)).mean())
-    ratio = time_ratio(full, small, crops[:1])
-    passed = ratio >= 1.1 and drop <= max_auc_drop
-    if not passed:
-        small.unlink()
-    return PrecisionResult(
-        max_abs_error=float(np.abs(before - after).max()),
-        auc_drop=round(float(drop), 5),
-        flip_rate=round(flips, 5),
-        speed_ratio=round(ratio, 3),
-        passed=passed,
-        note=f"{len(held_out)} held-out training photos; one thread, batch 1, ONNX Runtime on the CPU",
-    )
 
 
 def export_model(
@@ -249,38 +141,11 @@ def export_model(
     return target
 
 
-def check_outputs(card: ModelCard, path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Compare names and shapes of a graph with its card.
-
-    Raises:
-        ValueError: they differ; the message names the tensor.
-    """
-    runtime = session(path)
-    names = [value.name for value in runtime.get_outputs()]
-    answers = dict(zip(names, runtime.run(None, dict(arrays)), strict=True))
-    told = {tensor.name: tensor.shape for tensor in card.outputs}
-    shapes = {name: value.shape[1:] for name, value in answers.items()}
-    for wanted, held in ((told, shapes), ({t.name: t.shape for t in card.inputs}, _shapes(arrays))):
-        if wanted != held:
-            raise ValueError(f"the card of {card.name} says {wanted}, the graph has {held}")
-
-
-def _shapes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, tuple[int, ...]]:
-    return {name: value.shape[1:] for name, value in arrays.items()}
-
-
 def _put_in_place(partial: Path, target: Path) -> None:
     """Rename the finished folder to its place; generated files of the old one (``model.py``) move over."""
-    if target.exists():
-        for file in target.glob("model.py"):
-            shutil.copy2(file, partial / file.name)
-        old = target.with_name(f".old-{target.name}")
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old)
-    else:
-        partial.rename(target)
+    for file in target.glob("model.py"):
+        shutil.copy2(file, partial / file.name)
+    replace_folder(partial, target)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from cards.repository import ModelRepository
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
 from export import generate
+from export.folders import replace_folder
 from export.onnx_export import export_model
 from export.record import git_revision, now, write_record
 from export.voice_verdict import write_voice_verdict
@@ -69,7 +70,7 @@ def write_repository(
     if voices and (partial / VOICE / "card.yaml").is_file():
         _refit_voice(ModelRepository(partial), voices[0])
     generate.write(ModelRepository(partial))
-    _replace(partial, target)
+    replace_folder(partial, target)
     return weights
 
 
@@ -162,13 +163,3 @@ def _call(card: Path, models: Sequence[str]) -> None:
             f"{card}: calls: must stand there once", code=ErrorCode.BAD_CARD, remedy="mend the card"
         )
     card.write_text(changed, encoding="utf-8")
-
-
-def _replace(partial: Path, target: Path) -> None:
-    """Rename the finished repository to its place; the old one is removed afterwards."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from export.networks import INPUTS, example_arrays, half, outputs_of, served_form
-from export.onnx_export import parity, to_onnx
+from export.torch_graph import parity, to_onnx
 from pipelines.audio.windows import CELL, CELLS, SAMPLES
 from training.models.registry import NETWORKS, network
 from training.models.voice_cepstra import COEFFICIENTS, FEATURES, FILTERS, FLOOR, PLACES, SIZES, VoiceCepstra
