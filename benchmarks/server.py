@@ -14,7 +14,7 @@ import psutil
 
 from deepscan_client import DeepScanClient
 from deepscan_client.verdict import Verdict
-from serving.supervisor import tree_memory
+from serving.child import tree_memory
 
 Counters = dict[str, dict[str, float]]
 _PARTS = ("queue", "compute_input", "compute_infer", "compute_output")

@@ -1,4 +1,4 @@
-"""Triton out of the ``nvidia-pytriton`` wheel: where its files are, and the environment that they need.
+"""Triton out of the ``nvidia-pytriton`` wheel: where its files are, its command line, and the environment it needs.
 
 The wheel carries the real tritonserver and its Python backend. The backend's stub links the shared libpython of
 the interpreter, and Debian's own must not be found first, because it has another standard library.
@@ -11,10 +11,13 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
+from cards import Profile
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
+from serving.ports import LOOPBACK, Ports
 
 STUB = "triton_python_backend_stub"
 
@@ -102,3 +105,41 @@ def server_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+
+
+def server_command(
+    models: Path, names: Sequence[str], ports: Ports, profile: Profile, regions: str, exit_seconds: float
+) -> list[str]:
+    """The command line of a server on loopback.
+
+    Args:
+        models: the model repository; names: the models that are loaded.
+        profile: which configuration of each.
+        regions: start of the names of its shared memory.
+        exit_seconds: what requests that are at work have when it is told to end.
+
+    Raises:
+        InstallationError: as :func:`backends_folder`.
+    """
+    chosen = [] if profile == "cpu" else [f"--model-config-name={profile}"]
+    return [
+        str(server_binary()),
+        f"--model-repository={models}",
+        f"--backend-directory={backends_folder()}",
+        f"--cache-directory={wheel_folder() / 'caches'}",
+        f"--backend-config=python,shm-region-prefix-name={regions}",
+        f"--http-address={LOOPBACK}",
+        f"--grpc-address={LOOPBACK}",
+        f"--metrics-address={LOOPBACK}",
+        f"--http-port={ports.http}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-port={ports.metrics}",
+        "--model-control-mode=explicit",
+        *[f"--load-model={name}" for name in names],
+        "--exit-on-error=true",
+        # The generated configurations are complete; asking every model for its own would start each stub twice.
+        "--disable-auto-complete-config",
+        f"--exit-timeout-secs={int(exit_seconds)}",
+        "--metrics-config=summary_latencies=true",
+        *chosen,
+    ]

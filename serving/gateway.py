@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 import urllib.error
@@ -12,11 +10,11 @@ from pathlib import Path
 
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError, UnavailableError
+from serving.child import Child
 from serving.ports import is_free
 
 START_SECONDS = 60.0
 DRAIN_SECONDS = 45.0
-LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 class Gateway:
@@ -30,10 +28,10 @@ class Gateway:
     """
 
     def __init__(self, triton: str, models: Path, host: str, port: int) -> None:
-        self._arguments = ["--host", host, "--port", str(port), "--triton", triton, "--models", str(models)]
+        arguments = ["--host", host, "--port", str(port), "--triton", triton, "--models", str(models)]
         self.host, self.port = host, port
-        self._pipe: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        command = [sys.executable, "-m", "ml_backend.inference.api", *arguments]
+        self._child = Child(command, DRAIN_SECONDS)
 
     @property
     def url(self) -> str:
@@ -44,7 +42,7 @@ class Gateway:
     @property
     def running(self) -> bool:
         """Whether its process lives."""
-        return self._process is not None and self._process.poll() is None
+        return self._child.running
 
     def start(self, seconds: float = START_SECONDS) -> None:
         """Start it, and return when ``/api/health`` answers 200. Its log goes to standard error.
@@ -54,15 +52,7 @@ class Gateway:
             UnavailableError: it was not healthy in time.
         """
         check_gateway_port(self.host, self.port)
-        read, self._pipe = os.pipe()
-        command = [sys.executable, "-m", "ml_backend.inference.api", *self._arguments]
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(LAUNCHER), str(read), str(DRAIN_SECONDS), "-", *command],
-            stdin=subprocess.DEVNULL,
-            pass_fds=(read,),
-            start_new_session=True,
-        )
-        os.close(read)
+        self._child.start()
         end = time.monotonic() + seconds
         while not self._healthy():
             if not self.running:
@@ -77,11 +67,7 @@ class Gateway:
 
     def stop(self) -> None:
         """Let it drain: no new photos, those at work are finished, then it ends."""
-        if self._pipe is not None:
-            os.close(self._pipe)
-            self._pipe = None
-        if self._process is not None:
-            self._process.wait(DRAIN_SECONDS + 10)
+        self._child.end()
 
     def _healthy(self) -> bool:
         try:

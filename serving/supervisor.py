@@ -8,29 +8,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import re
 import secrets
 import shutil
-import signal
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
 
 from cards import ModelRepository, Profile
 from deepscan_client import DeepScanError
 from deepscan_client.codes import ErrorCode, Medium
 from deepscan_client.errors import InstallationError, UnavailableError
 from serving import backends, canary, runs
+from serving.child import Child, tree_memory
 from serving.ports import LOOPBACK, Ports, any_free, check
+from serving.triton_log import loaded_models, tail
 
 _LOG = logging.getLogger("deepscan.serving")
 START_SECONDS = 240.0
@@ -38,22 +32,10 @@ EXIT_SECONDS = 20.0
 STARTS = 3
 """Times that a server which crashes while it starts is started: its Python backend sometimes aborts with a
 ``lock_exception`` on a busy machine (triton-inference-server/server, issue 8882)."""
-_CRASHES = tuple(128 + number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS))
 _SPOOL = "DEEPSCAN_SPOOL"
 """Names the folder where the models keep videos while these are uploaded and judged (pipelines/video/upload.py); by
 default one that ends with the server."""
-_LOADED = re.compile(r"successfully loaded '(\w+)'")
-
 Report = Callable[[str], None]
-
-
-def tree_memory(pid: int) -> int:
-    """Bytes that a process and all below it hold (proportional set size: shared pages are counted once)."""
-    total = 0
-    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-        with contextlib.suppress(psutil.Error):
-            total += process.memory_full_info().pss
-    return total
 
 
 class Server:
@@ -95,8 +77,7 @@ class Server:
         self._watch = watch
         self._media = tuple(canary.canaries(self._names))
         self._name = runs.region_prefix(secrets.token_hex(3))
-        self._pipe: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self.watcher: canary.Watcher | None = None
         self.folder = runs.new_folder()
         self.log_path = self.folder / "triton.log"
@@ -119,9 +100,10 @@ class Server:
     @property
     def pid(self) -> int:
         """Process id of the launcher; tritonserver and its stubs are below it."""
-        if self._process is None:
+        pid = None if self._child is None else self._child.pid
+        if pid is None:
             raise UnavailableError("the server was not started", remedy="use running_server()")
-        return self._process.pid
+        return pid
 
     def start(self, seconds: float = START_SECONDS) -> None:
         """Start, and return when a canary has been answered.
@@ -166,88 +148,38 @@ class Server:
         if self.watcher is not None:
             self.watcher.stop()
             self.watcher = None
-        if self._pipe is not None:
-            os.close(self._pipe)
-            self._pipe = None
-        if self._process is not None:
-            try:
-                self._process.wait(EXIT_SECONDS + 10)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
-            # Its launcher ended the group; were the launcher itself killed, stubs could be left.
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._child is not None:
+            self._child.end()
         for region in runs.SHM.glob(f"{self._name}*"):
             region.unlink(missing_ok=True)
 
     @property
     def running(self) -> bool:
         """Whether its process lives."""
-        return self._process is not None and self._process.poll() is None
+        return self._child is not None and self._child.running
 
     @property
     def crashed(self) -> bool:
         """Whether its process was ended by a fault of its own: an abort or a bad memory access."""
-        return self._process is not None and self._process.poll() in _CRASHES
+        return self._child is not None and self._child.crashed
 
     def memory(self) -> int:
         """Bytes that the whole server tree holds; see :func:`tree_memory`."""
         return tree_memory(self.pid)
 
     def _launch(self) -> None:
-        read, self._pipe = os.pipe()
-        command = [str(backends.server_binary()), *self._flags()]
-        launcher = [
-            sys.executable,
-            "-I",
-            str(Path(__file__).with_name("launch.py")),
-            str(read),
-            str(EXIT_SECONDS),
-            self._name,
-        ]
+        root = self.repository.root
+        command = backends.server_command(root, self._names, self.ports, self.profile, self._name, EXIT_SECONDS)
+        self._child = Child(command, EXIT_SECONDS, self._name)
+        environment = {_SPOOL: str(self.folder / "uploads"), **backends.server_environment()}
         with self.log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*launcher, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={_SPOOL: str(self.folder / "uploads"), **backends.server_environment()},
-                pass_fds=(read,),
-                start_new_session=True,
-                cwd=self.folder,
-            )
-        os.close(read)
-
-    def _flags(self) -> list[str]:
-        folder = backends.backends_folder()
-        profile = [] if self.profile == "cpu" else [f"--model-config-name={self.profile}"]
-        return [
-            f"--model-repository={self.repository.root}",
-            f"--backend-directory={folder}",
-            f"--cache-directory={backends.wheel_folder() / 'caches'}",
-            f"--backend-config=python,shm-region-prefix-name={self._name}",
-            f"--http-address={LOOPBACK}",
-            f"--grpc-address={LOOPBACK}",
-            f"--metrics-address={LOOPBACK}",
-            f"--http-port={self.ports.http}",
-            f"--grpc-port={self.ports.grpc}",
-            f"--metrics-port={self.ports.metrics}",
-            "--model-control-mode=explicit",
-            *[f"--load-model={name}" for name in self._names],
-            "--exit-on-error=true",
-            # The generated configurations are complete; asking every model for its own would start each stub twice.
-            "--disable-auto-complete-config",
-            f"--exit-timeout-secs={int(EXIT_SECONDS)}",
-            "--metrics-config=summary_latencies=true",
-            *profile,
-        ]
+            self._child.start(log, environment, self.folder)
 
     def _wait_until_ready(self, end: float) -> None:
         said = -1
         while time.monotonic() < end:
             self._raise_if_ended()
-            loaded = len(set(_LOADED.findall(self.log_path.read_text(errors="replace"))))
+            loaded = loaded_models(self.log_path)
             if loaded != said:
                 self._report(f"starting Triton: {loaded} of {len(self._names)} models loaded")
                 said = loaded
@@ -270,7 +202,7 @@ class Server:
                 time.sleep(0.2)
 
     def _raise_if_ended(self) -> None:
-        if self._process is not None and self._process.poll() is not None:
+        if not self.running:
             raise InstallationError(
                 f"Triton ended while starting:\n{self.log_tail()}",
                 code=ErrorCode.ENVIRONMENT,
@@ -278,12 +210,8 @@ class Server:
             )
 
     def log_tail(self) -> str:
-        """The lines of the log that matter to a person: errors, without Triton's prefixes, each once."""
-        text = self.log_path.read_text(errors="replace")
-        lines = [line for line in text.splitlines() if re.match(r"E\d{4} |error:|.*UNAVAILABLE: ", line)]
-        useful = [line for line in lines if "CudaDriverHelper" not in line and "CUDA driver" not in line]
-        chosen = useful[-6:] or text.splitlines()[-6:]
-        return "\n".join(line[:400] for line in chosen)
+        """The lines of Triton's log that matter to a person."""
+        return tail(self.log_path)
 
 
 @contextmanager
