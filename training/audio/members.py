@@ -34,7 +34,8 @@ DRAWN = (0, 1, 2, 3)
 ENGINES = "tts_neural"
 """Family of whole synthesisers (``training.audio.speech_engines``): nothing is trained on speech without a partner."""
 SHIPPED = Path("shipped")
-"""In place of a run: the network of the repository, with the calibration of its record."""
+"""In place of a run: the network of the repository, with the calibration of its record. The shipped head of
+``voice_cepstra`` has heard the speakers and vocoders that stand aside, but neither other sources nor synthesisers."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -128,10 +129,10 @@ def hear_members(runs: Mapping[str, Path], cache: VoiceCache, tracks: VoiceCache
     of other speakers and synthesisers (``cache``), and of other sources (``tracks``)."""
     models: dict[str, nn.Module] = {}
     for name, run in runs.items():
-        if name == "voice_cepstra":
-            models[name] = held_cepstra(cache)
-        elif run == SHIPPED:
+        if run == SHIPPED:
             models[name] = ShippedVoice(name, ModelRepository())
+        elif name == "voice_cepstra":
+            models[name] = held_cepstra(cache)
         else:
             models[name] = read_checkpoint(run / "model.pt", name)[1]
     parts = []
