@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from deepscan_client.verdict import Evidence
 from pipelines.analyzers.face_evidence import face_evidence, identity_evidence
-from pipelines.analyzers.face_series import FaceReader, FaceSeries
+from pipelines.analyzers.face_reader import FaceReader
+from pipelines.analyzers.face_series import FaceSeries
 from pipelines.analyzers.identity import identity_drift
 from pipelines.analyzers.series import Floats, longest_stretch
 from pipelines.infer import Infer

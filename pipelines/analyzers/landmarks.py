@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.image.align import warp_crop
 from pipelines.infer import Array
 
 Floats = NDArray[np.float64]
@@ -25,6 +26,9 @@ EYES = ((33, 133), (263, 362))
 _EYE_CROP = 2.3
 """The eye's crop is so many times as wide as the eye: what the iris network was trained with."""
 
+_FINE = 0.5
+"""Down to this zoom a crop is drawn at once; below, with area averaging, at three times the cost."""
+
 INNER_LIPS = ((13, 14), (82, 87), (312, 317))
 """Upper and lower inner lip, in the middle and beside it."""
 LIP_CORNERS = (78, 308)
@@ -38,6 +42,18 @@ FACE_OVAL = (
 LOWER_LID = tuple(range(1, 8))
 """Points of the eye's contour between its corners 0 and 8, and above each the one of the upper lid."""
 UPPER_LID = tuple(range(9, 16))
+
+
+def face_crop(pixels: Pixels, matrix: Floats) -> Pixels:
+    """The face crop, UINT8 [SIDE, SIDE, 3].
+
+    Args:
+        pixels: UINT8 [h, w, 3] RGB; matrix: [2, 3] from its pixels to those of the crop.
+    """
+    if np.hypot(matrix[0, 0], matrix[1, 0]) < _FINE:
+        return warp_crop(pixels, matrix, SIDE)
+    drawn = cv2.warpAffine(pixels, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(drawn, dtype=np.uint8)
 
 
 def mesh_pictures(crops: Pixels) -> Pixels:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.analyzers.series import Floats, longest_stretch, resample, spectrum
 
@@ -25,6 +27,8 @@ _BEATS = (0.7, 3.0)
 _NOISE = (0.7, 4.0)
 _LUCK_DB = 5.0
 """How far the highest of all peaks of noise rises above the noise, at the 95th percentile, for 8 to 30 s."""
+_CHEEKS = (slice(128, 166), (slice(70, 102), slice(138, 170)))
+"""Rows, and columns of both, in the face crop: below the eyes, beside the nose."""
 _PLANE = np.array([[0.0, 1.0, -1.0], [-2.0, 1.0, 1.0]])
 
 
@@ -39,6 +43,12 @@ class Pulse:
     floor_db: float
     """What the chosen peak of noise alone reaches once in twenty times, for this length."""
     seconds: float
+
+
+def cheek_colour(crop: NDArray[np.uint8]) -> Floats:
+    """Mean red, green and blue of the cheeks in a face crop (``pipelines.analyzers.landmarks``), 0 to 255, [3]."""
+    rows, columns = _CHEEKS
+    return np.asarray(np.mean([cv2.mean(crop[rows, part])[:3] for part in columns], axis=0))
 
 
 def pulse_of(times: Floats, colours: Floats) -> Pulse | None:
