@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from deepscan_client.errors import DeepScanError
-from ml_backend.training import FAMILIES, DeepfakeDetectionTrainer
+from ml_backend.training import DeepfakeDetectionTrainer
+from ml_backend.training_config import FAMILIES
 
 
 def parser() -> argparse.ArgumentParser:

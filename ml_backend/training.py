@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,31 +15,16 @@ import torch
 from cards.repository import ModelRepository
 from deepscan_client.errors import RequestError
 from export.trained import check_target, write_repository
+from ml_backend.training_config import DEFAULT_CONFIG, families_of, settings_of
 from training.data.layout import Licences, data_root, read_data
 from training.data.manifest import Row
-from training.families import NETWORKS_OF, SHARES, Trained, networks_of, train_network
+from training.families import SHARES, Trained, networks_of, train_network
 from training.family_items import Prepared, prepare_clips, prepare_photos, prepare_recordings
 from training.family_plans import plan_network
 from training.models.registry import Network
 from training.partition import TooLittleDataError
 from training.settings import FitSettings, Precision
 
-#: The founding document's default configuration, and where the result goes.
-DEFAULT_CONFIG: dict[str, Any] = {
-    "batch_size": 32,
-    "epochs": 100,
-    "learning_rate": 0.0001,
-    "input_shape": [256, 256, 3],
-    "models_to_train": ["cnn", "rnn", "autoencoder", "hybrid", "audio"],
-    "validation_split": 0.2,
-    "target_accuracy": 0.99,
-    "early_stopping_patience": 15,
-    "use_augmentation": True,
-    "use_class_weights": True,
-    "output_dir": "./trained_models",
-    "seed": 1,
-}
-FAMILIES = tuple(NETWORKS_OF)
 #: On a CPU a run of at most so many items ends after so many minutes, a larger one in proportion.
 MINUTES, ITEMS = 10.0, 500
 MEDIUM = {"cnn": "image", "autoencoder": "image", "rnn": "video", "hybrid": "video", "audio": "audio"}
@@ -140,50 +124,12 @@ class DeepfakeDetectionTrainer:
         return plans
 
     def settings(self) -> FitSettings:
-        """The configuration as settings of a run.
-
-        Raises:
-            RequestError: a value is wrong or unknown.
-        """
-        if unknown := set(self.config) - set(DEFAULT_CONFIG):
-            raise RequestError(
-                f"config: unknown {', '.join(sorted(unknown))}", remedy=f"there are {', '.join(DEFAULT_CONFIG)}"
-            )
-        shape = list(self.config["input_shape"])
-        if len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 or shape[0] % 16 or not 64 <= shape[0] <= 1024:
-            raise RequestError(
-                f"config: input_shape {shape}", remedy="give [s, s, 3] with s from 64 to 1024, a multiple of 16"
-            )
-        share = self.config["validation_split"]
-        if not 0 < share < 1:
-            raise RequestError(f"config: validation_split {share}", remedy="give a share between 0 and 1")
-        try:
-            return FitSettings(
-                epochs=int(self.config["epochs"]),
-                patience=int(self.config["early_stopping_patience"]),
-                batch_size=int(self.config["batch_size"]),
-                learning_rate=float(self.config["learning_rate"]),
-                use_class_weights=bool(self.config["use_class_weights"]),
-                use_augmentation=bool(self.config["use_augmentation"]),
-                seed=int(self.config["seed"]),
-                threads=_free_cores(),
-            )
-        except (TypeError, ValueError) as error:
-            raise RequestError(f"config: {error}", remedy="see ml_backend.training.DEFAULT_CONFIG") from error
+        """The configuration as settings of a run; raises as :func:`ml_backend.training_config.settings_of`."""
+        return settings_of(self.config)
 
     def families(self) -> list[str]:
-        """The families that are asked for, in the order of training.
-
-        Raises:
-            RequestError: one is unknown.
-        """
-        asked = list(self.config["models_to_train"])
-        if unknown := [name for name in asked if name not in FAMILIES]:
-            raise RequestError(
-                f"config: models_to_train: unknown {', '.join(map(str, unknown))}",
-                remedy=f"there are {', '.join(FAMILIES)}",
-            )
-        return [family for family in FAMILIES if family in asked]
+        """The families that are asked for; raises as :func:`ml_backend.training_config.families_of`."""
+        return families_of(self.config)
 
     def _networks(self, family: str) -> list[Network]:
         side = int(self.config["input_shape"][0])
@@ -263,16 +209,6 @@ class DeepfakeDetectionTrainer:
             "precision_of_training": result.precision,
             "seconds": trained.seconds,
         }
-
-
-def _free_cores() -> int:
-    """Cores that nothing else uses now, at least 1: threads that wait for a busy core make a step many times slower.
-
-    The number stands in the record; another one changes the last bits of the weights.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, round(cores - busy))
 
 
 def _of(family: str, missing: set[int]) -> str:

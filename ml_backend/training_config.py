@@ -1,0 +1,86 @@
+"""The configuration of ``DeepfakeDetectionTrainer``: the defaults of the founding document, and what values mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from deepscan_client.errors import RequestError
+from training.families import NETWORKS_OF
+from training.settings import FitSettings
+
+#: The founding document's default configuration, and where the result goes.
+DEFAULT_CONFIG: dict[str, Any] = {
+    "batch_size": 32,
+    "epochs": 100,
+    "learning_rate": 0.0001,
+    "input_shape": [256, 256, 3],
+    "models_to_train": ["cnn", "rnn", "autoencoder", "hybrid", "audio"],
+    "validation_split": 0.2,
+    "target_accuracy": 0.99,
+    "early_stopping_patience": 15,
+    "use_augmentation": True,
+    "use_class_weights": True,
+    "output_dir": "./trained_models",
+    "seed": 1,
+}
+FAMILIES = tuple(NETWORKS_OF)
+
+
+def settings_of(config: Mapping[str, Any]) -> FitSettings:
+    """The configuration as settings of a run.
+
+    Raises:
+        RequestError: a value is wrong or unknown.
+    """
+    if unknown := set(config) - set(DEFAULT_CONFIG):
+        raise RequestError(
+            f"config: unknown {', '.join(sorted(unknown))}", remedy=f"there are {', '.join(DEFAULT_CONFIG)}"
+        )
+    shape = list(config["input_shape"])
+    if len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 or shape[0] % 16 or not 64 <= shape[0] <= 1024:
+        raise RequestError(
+            f"config: input_shape {shape}", remedy="give [s, s, 3] with s from 64 to 1024, a multiple of 16"
+        )
+    share = config["validation_split"]
+    if not 0 < share < 1:
+        raise RequestError(f"config: validation_split {share}", remedy="give a share between 0 and 1")
+    try:
+        return FitSettings(
+            epochs=int(config["epochs"]),
+            patience=int(config["early_stopping_patience"]),
+            batch_size=int(config["batch_size"]),
+            learning_rate=float(config["learning_rate"]),
+            use_class_weights=bool(config["use_class_weights"]),
+            use_augmentation=bool(config["use_augmentation"]),
+            seed=int(config["seed"]),
+            threads=_free_cores(),
+        )
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"config: {error}", remedy="see ml_backend.training_config.DEFAULT_CONFIG") from error
+
+
+def families_of(config: Mapping[str, Any]) -> list[str]:
+    """The families that are asked for, in the order of training.
+
+    Raises:
+        RequestError: one is unknown.
+    """
+    asked = list(config["models_to_train"])
+    if unknown := [name for name in asked if name not in FAMILIES]:
+        raise RequestError(
+            f"config: models_to_train: unknown {', '.join(map(str, unknown))}",
+            remedy=f"there are {', '.join(FAMILIES)}",
+        )
+    return [family for family in FAMILIES if family in asked]
+
+
+def _free_cores() -> int:
+    """Cores that nothing else uses now, at least 1: threads that wait for a busy core make a step many times slower.
+
+    The number stands in the record; another one changes the last bits of the weights.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, round(cores - busy))
