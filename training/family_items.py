@@ -17,9 +17,9 @@ from training.audio.quick import VoiceItems, read_recordings, split_recordings
 from training.data.cache import PhotoCache
 from training.data.manifest import Row
 from training.data.tracks import TrackCache, build_tracks, load_tracks
-from training.datasets import Clips, FaceCrops, Items, Sequences
 from training.embeddings import embed_tracks
 from training.faces import collect_faces
+from training.items import Clips, FaceCrops, Items, Sequences
 from training.models.registry import Network
 from training.partition import TooLittleDataError, partition
 from training.prepare import detector

@@ -29,7 +29,8 @@ from torch import nn
 
 from training.callbacks import LAST, Bar, KeepLast, TimeLimit
 from training.checkpoints import save_model
-from training.datasets import Drawn, Items, TrainingData
+from training.datasets import Drawn, TrainingData
+from training.items import Items
 from training.losses import class_weights
 from training.memory import keep_memory
 from training.models.registry import Network, Takes

@@ -26,9 +26,10 @@ from pipelines.metrics import auc, bootstrap_interval, eer, tpr_at_fpr
 from training.data.cache import PhotoCache, load_cache
 from training.data.photo_split import held_out_photos, training_photos
 from training.data.sources import WATCHED
-from training.datasets import FaceCrops, TrainingData
+from training.datasets import TrainingData
 from training.fit import fit, scores
 from training.fusion import calibrate
+from training.items import FaceCrops
 from training.models.registry import Network, read_checkpoint
 from training.models.registry import network as entry_of
 from training.report import sources_of
