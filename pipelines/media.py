@@ -42,7 +42,10 @@ def medium_of_bytes(data: bytes, name: str = "") -> Medium | None:
 
 
 def sniff(head: bytes) -> Medium | None:
-    """The medium of a file by its first bytes; more of them tell sound in a container of video from video."""
+    """The medium of a file by its first bytes; more of them tell sound in a container of video from video. A picture
+    that moves is a video."""
+    if _moves(head):
+        return Medium.VIDEO
     if head[:3] == b"\xff\xd8\xff" or head[:8] == b"\x89PNG\r\n\x1a\n" or head[:6] in (b"GIF87a", b"GIF89a"):
         return Medium.IMAGE
     if head[:4] in (b"II*\0", b"MM\0*") or (head[:2] == b"BM" and head[6:10] == bytes(4)):
@@ -59,6 +62,20 @@ def sniff(head: bytes) -> Medium | None:
     if head.startswith(_SOUND_HEADS):
         return Medium.AUDIO
     return Medium.AUDIO if _mpeg_frame(head) else None
+
+
+def _moves(head: bytes) -> bool:
+    """Whether a WebP, a PNG or a GIF says that it is animated.
+
+    WebP: the flag of its extended header. PNG: the chunk acTL before the first picture. GIF: how often it is repeated,
+    or how long its first picture is shown.
+    """
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":
+        return bool(head[20:21] and head[20] & 2)
+    if head[:8] == b"\x89PNG\r\n\x1a\n":
+        return b"acTL" in head.partition(b"IDAT")[0]
+    shown = head.partition(b"\x21\xf9\x04")[2][1:3]  # graphic control: flags, then hundredths of a second
+    return head[:6] == b"GIF89a" and (b"NETSCAPE2.0" in head or b"ANIMEXTS1.0" in head or any(shown))
 
 
 def _boxes(head: bytes) -> Medium:

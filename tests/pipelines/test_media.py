@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import pytest
+from PIL import Image
 
-from pipelines.media import matroska_end, medium_by_name, medium_of_bytes, sniff
+from pipelines.media import HEAD, matroska_end, medium_by_name, medium_of_bytes, sniff
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,21 @@ def test_the_name_decides_what_bytes_leave_open() -> None:
 )
 def test_the_end_of_a_matroska_file_stands_in_its_head(head: bytes, end: int | None) -> None:
     assert matroska_end(head) == end
+
+
+@pytest.mark.parametrize("form", ["gif", "webp", "png"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_picture_that_moves_is_a_video(form: str, count: int) -> None:
+    first, *more = [Image.new("RGB", (20, 20), (90 * place, 0, 0)) for place in range(count)]
+    file = io.BytesIO()
+    first.save(file, form, **({"save_all": True, "append_images": more, "loop": 0} if more else {}))
+    assert medium_of_bytes(file.getvalue()[:HEAD], f"a.{form}") == ("video" if more else "image")
+
+
+def test_a_gif_that_plays_once_is_a_video() -> None:
+    file = io.BytesIO()
+    first, *more = [Image.new("RGB", (20, 20), (90 * place, 0, 0)) for place in range(3)]
+    first.save(file, "gif", save_all=True, append_images=more, duration=80)
+    assert sniff(file.getvalue()) == "video"
+    first.convert("RGBA").save(file := io.BytesIO(), "gif", transparency=0)
+    assert sniff(file.getvalue()) == "image"
