@@ -6,7 +6,7 @@ The bytes stay in memory, and FFmpeg is told to open nothing else: no other file
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import av
 from av.audio.stream import AudioStream
@@ -80,6 +80,12 @@ def open_container(data: bytes, kind: Container) -> InputContainer:
         ) from error
 
 
+def preferred(tracks: Sequence[AudioStream]) -> AudioStream:
+    """The sound track that a player plays: the one marked as default, else the first; there is at least one."""
+    marked = [track for track in tracks if track.disposition & av.stream.Disposition.default]
+    return (marked or list(tracks))[0]
+
+
 def choose_track(container: InputContainer, kind: Container, notes: list[str]) -> AudioStream:
     """The sound track to judge: the one marked as default, else the first.
 
@@ -95,8 +101,7 @@ def choose_track(container: InputContainer, kind: Container, notes: list[str]) -
         raise MediaError(
             f"the {kind.name} file has no sound track", code=ErrorCode.NO_SOUND, remedy="send a recording with sound"
         )
-    preferred = [track for track in tracks if track.disposition & av.stream.Disposition.default]
-    stream = (preferred or tracks)[0]
+    stream = preferred(tracks)
     if len(tracks) > 1:
         notes.append(f"track {tracks.index(stream) + 1} of {len(tracks)} sound tracks")
     context = stream.codec_context

@@ -10,7 +10,8 @@ import numpy as np
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
 from pipelines.audio.source import RATE, Samples, decode_audio
-from pipelines.video.source import FORMATS
+from pipelines.audio.track import preferred
+from pipelines.video.source import FORMATS, is_cover
 
 
 def sound_delay(path: Path | str) -> float:
@@ -26,15 +27,15 @@ def sound_delay(path: Path | str) -> float:
                 handle, options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}, metadata_errors="replace"
             ) as container,
         ):
-            starts = []
-            for streams in (container.streams.video, container.streams.audio):
-                if not streams:
-                    raise MediaError(
-                        "the video has no sound track", code=ErrorCode.NO_SOUND, remedy="send a video with sound"
-                    )
-                first = streams[0]
-                base = float(first.time_base) if first.time_base else 0.0
-                starts.append((first.start_time or 0) * base)
+            pictures = [stream for stream in container.streams.video if not is_cover(stream)]
+            if not pictures or not container.streams.audio:
+                raise MediaError(
+                    "the video has no sound track", code=ErrorCode.NO_SOUND, remedy="send a video with sound"
+                )
+            starts = [
+                (stream.start_time or 0) * float(stream.time_base or 0)
+                for stream in (pictures[0], preferred(container.streams.audio))
+            ]
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise MediaError(
             "the video does not open", code=ErrorCode.CORRUPT, remedy="send a file that a player can play"

@@ -208,7 +208,7 @@ class VideoSource:
             except _BROKEN as error:
                 raise not_opened(handle, error) from error
             with container:
-                pictures = [s for s in container.streams.video if not _is_cover(s)]
+                pictures = [s for s in container.streams.video if not is_cover(s)]
                 if not pictures:
                     raise MediaError(
                         "the file has no picture track",
@@ -360,7 +360,8 @@ def turns_of(frame: VideoFrame) -> int:
     return round((frame.rotation or 0) / 90) % 4
 
 
-def _is_cover(stream: VideoStream) -> bool:
+def is_cover(stream: VideoStream) -> bool:
+    """Whether a picture track is a still that belongs to the file, such as a cover."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 

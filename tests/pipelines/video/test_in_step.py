@@ -102,3 +102,22 @@ def test_the_sound_is_put_where_the_file_says(
     broken.write_bytes(b"\0" * 100)
     with pytest.raises(MediaError):
         sound_delay(broken)
+
+
+def test_the_delay_is_that_of_the_track_that_is_heard(tmp_path: Path) -> None:
+    """Of two sound tracks the second is marked as default, and begins a second late."""
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sounds = [container.add_stream("flac", rate=16_000, layout="mono") for _ in range(2)]
+        for sound, disposition in zip(sounds, (0, av.stream.Disposition.default)):
+            sound.disposition = av.stream.Disposition(disposition)
+        container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(video.encode(None))
+        for late, sound in enumerate(sounds):
+            piece = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), format="s16", layout="mono")
+            piece.sample_rate, piece.time_base, piece.pts = 16_000, Fraction(1, 16_000), late * 16_000
+            container.mux([*sound.encode(piece), *sound.encode(None)])
+    assert decode_audio(path.read_bytes())[1].notes == ("track 2 of 2 sound tracks",)
+    assert sound_delay(path) == pytest.approx(1.0, abs=0.01)
