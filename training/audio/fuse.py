@@ -4,8 +4,8 @@ Members are scored on what none of them was trained on (``training.audio.members
 conditions. The scale gives copies and whole synthesisers half of the fakes each: a fake of unknown origin is as likely
 to come from the one as from the other. A member stays where leaving it out lowers the mean AUC over left-out families
 by more than 0.005 and the 95 % interval of that lies above 0, or where ``--keep`` names it. Each run gets its
-``calibration.json``; OUT is the fusion, whose scale is checked by leaving whole sources out. ``NAME=shipped`` is the
-network of the repository with its calibration, where its run is gone.
+``calibration.json``; OUT is the fusion, whose scale is checked by leaving whole sources out. ``NAME=shipped`` are the
+networks of the repository, where their runs are gone: weights stay to each other as they are, the scale is fitted anew.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from training.fusion import member_weights, operating_points
 from training.report import Fit
 
 GAIN, RESAMPLES = 0.005, 400
+VERDICT = "audio_verdict"
 FLOOR_DB = 9.0
 """Speech over noise under which the verdict abstains: at 10 dB of white noise the AUC is 0.91, sources left out."""
 _LOG = logging.getLogger(__name__)
@@ -178,7 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     calibrations = calibrated(held, runs, mass, told)
     scale = [calibrations[name] for name in held.names]
     odds = np.stack([c.slope * held.logits[:, at] + c.intercept for at, c in enumerate(scale)], axis=1)
-    weights = fuse(held, odds, mass, options.keep)
+    verdict = ModelRepository().record(VERDICT).fusion
+    if SHIPPED in runs.values() and verdict is not None:
+        weights = dict(verdict.weights)
+    else:
+        weights = fuse(held, odds, mass, options.keep)
     fused = odds[:, [held.names.index(name) for name in weights]] @ np.array(list(weights.values()))
     fusion = fit_verdict(weights, fused, held.scored, mass, told=told, floor_db=options.floor)
     tell_crossed(fused, held.scored, held.source, worth, options.floor)
