@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -14,6 +15,8 @@ from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
 from pipelines.media import HEAD, matroska_end
 
+BROKEN = (av.error.FFmpegError, OSError, ValueError)
+"""What PyAV raises on a broken file: a jump out of it is Python's own OSError."""
 _BOXES = 10_000
 """Boxes of a file that does not open that are looked at for the one that is cut off."""
 

@@ -19,6 +19,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from pipelines.video.faults import BROKEN
 from pipelines.video.leaving import Check
 from pipelines.video.source import packet_stamp
 
@@ -54,7 +55,7 @@ def cut(container: InputContainer, stream: VideoStream, key: int, wanted: NDArra
     """
     try:
         packets, stamps = _read(container, stream, key, wanted, check)
-    except av.error.FFmpegError as error:
+    except BROKEN as error:
         raise NotCutError(f"the file cannot be searched ({type(error).__name__})") from error
     shown = np.sort(np.array(stamps))
     if (np.diff(shown) == 0).any():

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_FRAMES, MAX_VIDEO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
-from pipelines.video.faults import missing_end, no_frames, not_opened
+from pipelines.video.faults import BROKEN, missing_end, no_frames, not_opened
 from pipelines.video.leaving import Check, WatchedFile, checker
 from pipelines.video.moments import wanted_frames
 
@@ -35,8 +35,6 @@ FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,m4v,mjpeg
 _WORTH_A_JUMP = 30  # frames
 _LISTED = 256
 """Packets that are listed between two checks: some milliseconds."""
-_BROKEN = (av.error.FFmpegError, OSError, ValueError)
-"""What PyAV raises: a jump out of a file is Python's own OSError."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,7 @@ class VideoSource:
                     options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
                     metadata_errors="replace",
                 )
-            except _BROKEN as error:
+            except BROKEN as error:
                 raise not_opened(handle, error) from error
             with container:
                 pictures = [s for s in container.streams.video if not is_cover(s)]
@@ -281,7 +279,7 @@ class VideoSource:
             key = self._keys[max(0, int(np.searchsorted(self._keys, wanted[place], side="right")) - 1)]
             skipped = np.searchsorted(self._stamps, key) - np.searchsorted(self._stamps, position)
             if skipped > _WORTH_A_JUMP:
-                with contextlib.suppress(*_BROKEN):  # a file that cannot be searched is read through
+                with contextlib.suppress(*BROKEN):  # a file that cannot be searched is read through
                     container.seek(int(key), stream=stream)
                     decoded = self._decoded(container, stream)
             frame = next((f for f in decoded if _stamp(f) >= wanted[place]), None)
@@ -303,7 +301,7 @@ class VideoSource:
                 frames: list[Any] = list(packet.decode())
             except av.error.EOFError:
                 return
-            except _BROKEN:
+            except BROKEN:
                 self.damaged += 1
                 continue
             for frame in frames:
@@ -333,7 +331,7 @@ def upright(
             pixels = frame.to_ndarray(format="rgb24")
         else:
             pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
-    except _BROKEN as error:
+    except BROKEN as error:
         raise MediaError(
             f"frames in {frame.format.name} with the colour matrix {int(frame.colorspace)} of ITU-T H.273 are not read",
             code=ErrorCode.UNSUPPORTED,
@@ -377,7 +375,7 @@ def _packet_times(
     while True:
         try:
             packet = next(packets, None)
-        except _BROKEN:
+        except BROKEN:
             break  # what was read so far is there
         if packet is None:
             break

@@ -218,6 +218,16 @@ def test_where_no_piece_can_be_cut_pyav_decodes(
     assert "too far apart: decoded by PyAV from 0.00 s on" in video.info.notes[-1]
 
 
+def test_a_jump_out_of_the_file_is_a_piece_that_cannot_be_cut() -> None:
+    class Broken:
+        def seek(self, *_: object, **__: object) -> None:
+            raise OSError(22, "Invalid argument")
+
+    container: Any = Broken()
+    with pytest.raises(pieces.NotCutError, match="cannot be searched"):
+        pieces.cut(container, container, 0, np.array([0]), checker(None))
+
+
 def test_a_caller_who_leaves_ends_the_work(tmp_path: Path, write_video: Write, face_frames: Frames) -> None:
     path = write_video(tmp_path / "a.mp4", face_frames(40))
     left = [False]
