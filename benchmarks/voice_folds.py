@@ -2,7 +2,8 @@
 
 Of ``voice_cepstra`` alone every training clip is scored by the head of the fold that left it out; of several networks
 the clips stand for all that ``training.audio.fuse`` scores: speakers, sources and families of vocoders that stand
-aside. The verdict over their scores is the shipped one: its calibration, its conditions, its threshold.
+aside. Of shipped networks it is the other sources alone, since the shipped head of ``voice_cepstra`` has heard the
+speakers (and the families, so that its part of the AUC is that much optimistic). The verdict over their scores is the shipped one: its calibration, its conditions, its threshold.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pipelines.metrics import auc, eer
 from training.audio.cache import load_voice_cache
 from training.audio.calibrate import Scored, bent, out_of_fold
 from training.audio.conditions import CONDITIONS, chosen_rows, hear_all
-from training.audio.members import ENGINES, Members, hear_members
+from training.audio.members import ENGINES, SHIPPED, Members, hear_members
 from training.audio.sound_tracks import TRACKS
 
 GROUP = "out of fold"
@@ -70,7 +71,8 @@ def fold_rows(
     if set(runs) == {MEMBER}:
         scored = out_of_fold(runs[MEMBER], clips, hear_all(clips, chosen_rows(clips)))
         return scored_rows(scored, {MEMBER: scored.logit}, calibrations, fusion, rounds)
-    held = Members.join(hear_members(runs, clips, load_voice_cache(tracks)))
+    parts = hear_members(runs, clips, load_voice_cache(tracks))
+    held = parts[1] if SHIPPED in runs.values() else Members.join(parts)
     copies = held.scored.family != ENGINES  # synthesisers have no real partner that went the same way
     logits = {name: held.logits[copies, column] for column, name in enumerate(held.names)}
     return scored_rows(held.scored.subset(copies), logits, calibrations, fusion, rounds)
