@@ -3,7 +3,8 @@
 Of ``voice_cepstra`` alone every training clip is scored by the head of the fold that left it out; of several networks
 the clips stand for all that ``training.audio.fuse`` scores: speakers, sources and families of vocoders that stand
 aside. Of shipped networks it is the other sources alone, since the shipped head of ``voice_cepstra`` has heard the
-speakers (and the families, so that its part of the AUC is that much optimistic). The verdict over their scores is the shipped one: its calibration, its conditions, its threshold.
+speakers (and the families, so that its part of the AUC is that much optimistic). The verdict over their scores is the
+shipped one: its calibration, its conditions, its threshold.
 """
 
 from __future__ import annotations
