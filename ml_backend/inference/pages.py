@@ -2,6 +2,7 @@
 
 They work without any script and then show the JSON verdict; with it the answer stays on the page: label, probability,
 the timeline of a recording or a video, and a video's faces. A video's form asks for events, and tells how far it is.
+The page shows one scan: the next one ends it, so that no answer stands under another file.
 """
 
 from __future__ import annotations
@@ -96,17 +97,22 @@ function show(answer) {
   add(more, "summary", "the whole verdict");
   add(more, "pre", JSON.stringify(answer, null, 2), { overflowX: "auto" });
 }
+let latest;
 for (const form of document.forms) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    if (latest) latest.abort();
+    const { signal } = (latest = new AbortController());
     out.replaceChildren();
     add(out, "p", "scanning \u2026");
     try {
       const headers = "events" in form.dataset ? { Accept: "text/event-stream" } : {};
-      const response = await fetch(form.action, { method: "POST", body: new FormData(form), headers });
+      const response = await fetch(form.action, { method: "POST", body: new FormData(form), headers, signal });
       const told = response.headers.get("content-type").startsWith("text/event-stream");
-      show(told ? await listen(response.body) : await response.json());
+      const answer = told ? await listen(response.body) : await response.json();
+      if (!signal.aborted) show(answer);
     } catch (error) {
+      if (signal.aborted) return;
       out.replaceChildren();
       add(out, "p", "the server gave no answer: " + error);
     }

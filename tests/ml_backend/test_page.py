@@ -176,3 +176,16 @@ def test_an_error_is_shown_as_words_and_the_other_forms_work_beside(page: Page, 
     assert page.run("document.querySelectorAll('#out b').length") == 0
     page.send("image", tmp_path / "a.jpg")
     assert page.wait("real 0.100")
+
+
+def test_the_next_scan_ends_the_one_before(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom and frames")
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    page.send("video", tmp_path / "clip.mp4")
+    assert page.wait("seen 2.0 of 4.0 s")
+    page.send("image", tmp_path / "a.jpg")
+    assert page.wait("real 0.100")
+    page.transport.go_on.set()
+    time.sleep(0.5)  # the video's verdict would be there by now
+    assert "real 0.100" in page.text()
+    assert page.run("document.querySelector('#faces')") is None
