@@ -69,7 +69,10 @@ class Server:
         public = {name for medium in wanted for name in canary.PUBLIC[medium]} & set(known)
         self._names = self.repository.needed_by(public, heatmaps)
         if media is None:
-            waiting = {name for name in known if self.repository.card(name).on_request} - set(self._names)
+            cards = [self.repository.card(name) for name in known]
+            # A stage that waits is one that GPU hosts decode with: there the models of videos call it.
+            waiting = {card.name for card in cards if card.on_request and (profile == "cpu" or card.kind == "network")}
+            waiting -= set(self._names)
             self._names = [name for name in known if name not in waiting]
         self.ports = ports or any_free()
         self.profile = profile

@@ -25,11 +25,13 @@ SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "video" / "portrait.m
 
 @pytest.fixture
 def stage(triton_server: Any) -> Iterator[TritonInfer]:
-    """Reaches the stage."""
-    with DeepScanClient(triton_server.grpc_url) as client:
+    """Reaches the stage, which the ``cpu`` profile loads for whoever asks for it."""
+    with DeepScanClient(triton_server.grpc_url) as client, InferenceServerClient(triton_server.grpc_url) as admin:
+        admin.load_model(STAGE)
         infer = TritonInfer(client.transport)
         yield infer
         infer.close()
+        admin.unload_model(STAGE)
 
 
 def test_a_video_in_pieces_comes_back_as_its_frames(stage: TritonInfer) -> None:

@@ -270,6 +270,8 @@ def test_networks_that_only_wait_to_be_asked_are_not_loaded_at_the_start(tmp_pat
     names = set(Server()._names)
     assert names == set(ModelRepository().names()) - waiting
     assert set(Server(media={Medium.IMAGE})._names) < names
+    # On a GPU host the models of videos decode with a stage that nobody asks here.
+    assert set(Server(profile="onnx")._names) == names | {"video_decode"}
     # A verdict that asks one of them, as a user's own repository may, has it loaded.
     models = tmp_path / "models"
     shutil.copytree(ModelRepository().root, models, ignore=shutil.ignore_patterns("*.onnx", "*.safetensors"))
