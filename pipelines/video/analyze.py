@@ -52,6 +52,7 @@ from pipelines.video.evidence import VideoEvidence
 from pipelines.video.faces import find_faces_of_frames
 from pipelines.video.follow import Follower, Heat, Seen
 from pipelines.video.in_step import with_lip_sync
+from pipelines.video.large import taking_turns
 from pipelines.video.leaving import Check, Stopped, checker
 from pipelines.video.native import with_main_face
 from pipelines.video.sampling import Held, OpenVideo, open_video
@@ -140,7 +141,13 @@ class VideoAnalyzer:
         """
         asked = options or Options()
         check = checker(stopped, asked.request_id)
-        watching = Watching(self, open_video(Path(path), asked, check, self.stage), check)
+        video = open_video(Path(path), asked, check, self.stage)
+        with taking_turns(video.facts.width * video.facts.height, check):
+            return (yield from self._watched(Watching(self, video, check), Path(path), asked, stopped, beside))
+
+    def _watched(
+        self, watching: Watching, path: Path, asked: Options, stopped: Stopped | None, beside: Beside | None
+    ) -> Generator[Watching, None, VideoEvidence]:
         for _ in watching.run():
             yield watching
         evidence = watching.finish()
@@ -151,10 +158,10 @@ class VideoAnalyzer:
             facts = evidence.facts
             evidence = replace(evidence, facts=replace(facts, notes=(*facts.notes, SECOND_LOOK)))
         if bodies and lips:
-            return with_main_face(evidence, Path(path), self.infer, stopped, audio)
+            return with_main_face(evidence, path, self.infer, stopped, audio)
         if bodies:
-            return with_biometrics(evidence, Path(path), self.infer, stopped)
-        return with_lip_sync(evidence, Path(path), self.infer, stopped, audio) if lips else evidence
+            return with_biometrics(evidence, path, self.infer, stopped)
+        return with_lip_sync(evidence, path, self.infer, stopped, audio) if lips else evidence
 
     def evidence(
         self,
