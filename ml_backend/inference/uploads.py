@@ -163,7 +163,8 @@ async def _parse(request: Request, most_files: int, most_bytes: int) -> list[tup
     except MultiPartException as error:
         if "Too many files" in error.message:
             raise LimitError(
-                f"more than {most_files} files in one request", remedy="send them in several requests"
+                f"more than {most_files} file{'s' * (most_files > 1)} in one request",
+                remedy="send them in several requests; the sound of a video goes with it to /api/predict/multimodal",
             ) from error
         raise RequestError(f"the form cannot be read: {error.message[:200]}", remedy=_SHOW) from error
     except DeepScanError:

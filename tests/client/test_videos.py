@@ -70,6 +70,17 @@ def test_what_cannot_be_sent_is_told_before_anything_is(tmp_path: Path) -> None:
     assert fake.calls == []
 
 
+def test_numbers_of_numpy_are_sent_and_what_is_no_number_is_told() -> None:
+    fake = FakeTransport([SEEN])
+    client = DeepScanClient(transport=fake)
+    client.detect_video(b"clip", num_frames=np.int64(3), fps=np.float32(2.5))  # type: ignore[arg-type]
+    assert (fake.calls[0].asked["num_frames"], fake.calls[0].asked["fps"]) == (3, 2.5)
+    for wrong in ({"num_frames": 2.5}, {"num_frames": "many"}, {"fps": "fast"}):
+        with pytest.raises(RequestError, match="give a number"):
+            client.detect_video(b"clip", **wrong)
+    assert len(fake.calls) == 1
+
+
 def test_pieces_follow_each_other_without_gaps() -> None:
     for size in (CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 5):
         data = (LARGE * 3)[:size]

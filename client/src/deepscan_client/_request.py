@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from operator import index
+from typing import TypeVar
 
 from deepscan_client._cancel import Cancellation
 from deepscan_client._config import Deadline, RetryBudget, RetryPolicy
@@ -18,6 +20,7 @@ from deepscan_client.codes import ErrorCode, Medium
 from deepscan_client.errors import DeepScanError, InternalError, OverloadedError, RequestError, UnavailableError
 from deepscan_client.verdict import Progress, Verdict
 
+T = TypeVar("T")
 OUTPUTS = ("VERDICT",)
 STREAM_OUTPUTS = ("PROGRESS", "VERDICT")
 """Of a model that streams: VERDICT is empty in every message but the last."""
@@ -79,7 +82,8 @@ def make_request(
     """The request of one photo, recording or video; ``beside`` is the recording that belongs to a video.
 
     Raises:
-        RequestError: the threshold is no number of 0 to 1, or the request id does not fit into a header.
+        RequestError: the threshold is no number of 0 to 1, ``num_frames`` no whole number, ``fps`` no number, or the
+            request id does not fit into a header.
     """
     if confidence_threshold is not None and not 0.0 <= confidence_threshold <= 1.0:
         raise RequestError(
@@ -98,14 +102,22 @@ def make_request(
     if confidence_threshold is not None:
         asked["confidence_threshold"] = float(confidence_threshold)
     if num_frames is not None:
-        asked["num_frames"] = num_frames
+        asked["num_frames"] = _number("num_frames", index, num_frames, request_id)
     if fps is not None:
-        asked["fps"] = fps
+        asked["fps"] = _number("fps", float, fps, request_id)
     inputs = {"OPTIONS": bytes_tensor(json.dumps(asked).encode())}
     options = CallOptions(deadline, request_id, dict(headers or {}), cancellation)
     if isinstance(media, Upload):
         return Detection(kind, inputs, options, (media,) if beside is None else (media, beside))
     return Detection(kind, {kind.tensor: bytes_tensor(media), **inputs}, options)
+
+
+def _number(name: str, kind: Callable[[T], T], value: T, request_id: str) -> T:
+    """A plain number, of NumPy's too; the server says which numbers it takes."""
+    try:
+        return kind(value)
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{name} is {value!r}", remedy="give a number", request_id=request_id) from error
 
 
 def read_verdict(arrays: Arrays, request_id: str) -> Verdict:
