@@ -22,9 +22,11 @@ from pipelines.assessment.curves import wilson
 from pipelines.assessment.voices import SoundRow, measured
 from pipelines.metrics import auc, eer
 from training.audio.cache import load_voice_cache
-from training.audio.calibrate import Scored, bent, out_of_fold
+from training.audio.calibrate import out_of_fold
 from training.audio.conditions import CONDITIONS, chosen_rows, hear_all
 from training.audio.members import ENGINES, SHIPPED, Members, hear_members
+from training.audio.scale import bent
+from training.audio.scored import Scored
 from training.audio.sound_tracks import TRACKS
 
 GROUP = "out of fold"

@@ -15,8 +15,8 @@ from cards.record import Calibration, Conditions, Covariate, Fusion, OperatingPo
 from deepscan_client import InstallationError
 from pipelines.assessment.sound_damage import CONDITIONS as SOUNDS
 from pipelines.assessment.voices import SoundRow
-from training.audio.calibrate import Scored
 from training.audio.conditions import CONDITIONS, MEASURES
+from training.audio.scored import Scored
 
 CALIBRATION = Calibration(slope=2.0, intercept=0.0, fitted_on="arithmetic", items=4)
 

@@ -11,16 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from training.audio.calibrate import (
-    DEFAULT_POINT,
-    DRAWS,
-    Scored,
-    bent,
-    fit_conditions,
-    mass_of,
-    stricter,
-    tell_conditions,
-)
+from training.audio.scale import DEFAULT_POINT, DRAWS, bent, fit_conditions, stricter
+from training.audio.scored import Scored, mass_of, tell_conditions
 from training.fusion import operating_points
 
 GROUPS = 4

@@ -24,12 +24,13 @@ from cards.record import Calibration
 from cards.repository import ModelRepository
 from pipelines.metrics import auc, ece, eer, platt, resamples
 from training.audio.cache import load_voice_cache
-from training.audio.calibrate import DRAWS, Scored, fit_verdict, mass_of, refits_of
 from training.audio.conditions import CONDITIONS
 from training.audio.crossing import tell_crossed
 from training.audio.members import ENGINES, SHIPPED, Members, hear_members
 from training.audio.pairs import HELD
 from training.audio.quality import nearness
+from training.audio.scale import DRAWS, fit_verdict, refits_of
+from training.audio.scored import Scored, mass_of
 from training.audio.sound_tracks import TRACKS
 from training.fusion import member_weights, operating_points
 from training.report import Fit

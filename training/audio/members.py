@@ -20,12 +20,12 @@ from cards.repository import ModelRepository
 from pipelines.infer import Call
 from pipelines.onnx_infer import OnnxInfer
 from training.audio.cache import VoiceCache
-from training.audio.calibrate import SHORT_S, Scored
 from training.audio.conditions import CONDITIONS, MEASURES
 from training.audio.features import draws_of, speech_of_cache
 from training.audio.heads import HeadSettings, examples, fit_head
 from training.audio.heard import Entry, HeardWindows
 from training.audio.pairs import HELD, held_out
+from training.audio.scored import SHORT_S, Scored
 from training.audio.train import network_of, wanted_in
 from training.models.output import VoiceOutput
 from training.models.registry import read_checkpoint

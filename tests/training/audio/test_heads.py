@@ -10,11 +10,12 @@ import pytest
 from cards.record import OperatingPoint
 from pipelines.metrics import auc
 from training.audio.cache import VoiceCache, cache_of
-from training.audio.calibrate import NOISE_FLOOR_DB, WORST_FPR, Scored, bent, fit_conditions, mass_of, stricter
 from training.audio.conditions import MEASURES
 from training.audio.features import Described
 from training.audio.heads import HeadSettings, clip_mass, examples, fit_head
 from training.audio.manifest import VoiceRow
+from training.audio.scale import NOISE_FLOOR_DB, WORST_FPR, bent, fit_conditions, stricter
+from training.audio.scored import Scored, mass_of
 from training.audio.train import clip_logits, network_of
 
 

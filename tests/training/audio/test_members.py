@@ -12,11 +12,11 @@ from cards.repository import ModelRepository
 from pipelines.audio.windows import CELLS, SAMPLES
 from tests.training.audio.test_voice_fusion import members
 from training.audio.cache import cache_of
-from training.audio.calibrate import mass_of
 from training.audio.fuse import calibrated
 from training.audio.manifest import VoiceRow
 from training.audio.members import ENGINES, SHIPPED, ShippedVoice, heard_rows
 from training.audio.pairs import HELD, HELD_SPEAKERS
+from training.audio.scored import mass_of
 
 
 def row(family: str, fold: int, pair: str, seconds: float = 3.0) -> VoiceRow:

@@ -12,7 +12,6 @@ from torch import nn
 from pipelines.audio.windows import CELL, CELLS, RATE, SAMPLES
 from training.audio import heard
 from training.audio.cache import cache_of
-from training.audio.calibrate import Scored, fit_verdict, mass_of
 from training.audio.conditions import MEASURES
 from training.audio.crossing import crossed
 from training.audio.fuse import fuse
@@ -20,6 +19,8 @@ from training.audio.heard import HeardWindows
 from training.audio.manifest import VoiceRow
 from training.audio.members import Members
 from training.audio.pairs import HELD, HELD_SPEAKERS, aside, held_out
+from training.audio.scale import fit_verdict
+from training.audio.scored import Scored, mass_of
 from training.audio.sounds import write_sound
 from training.models.output import VoiceOutput
 
