@@ -39,6 +39,20 @@ def load_dali() -> Any:
         ) from error
 
 
+def pipeline(batch: int, threads: int) -> Any:
+    """DALI's decorator of a function that defines a pipeline, which is not built.
+
+    No device is named: a serialised pipeline takes the one of the Triton instance. One batch is under way at a time.
+
+    Args:
+        batch: most items of one run; threads: host threads.
+
+    Raises:
+        InstallationError: DALI is not installed.
+    """
+    return load_dali().pipeline_def(batch_size=batch, num_threads=threads, device_id=None, prefetch_queue_depth=1)
+
+
 def serialise(define: Callable[[], Any]) -> bytes:
     """The pipeline that ``define`` makes, as bytes that are the same on every machine.
 

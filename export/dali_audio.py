@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cards.repository import ModelRepository
-from export.dali import command, load_dali, serialise
+from export.dali import command, load_dali, pipeline, serialise
 
 MODEL = "audio_decode"
 
@@ -36,7 +36,7 @@ def define(batch: int, threads: int = 1) -> Any:
     dali = load_dali()
     fn, types = dali.fn, dali.types
 
-    @dali.pipeline_def(batch_size=batch, num_threads=threads, device_id=None, prefetch_queue_depth=1)  # type: ignore[untyped-decorator,unused-ignore]
+    @pipeline(batch, threads)  # type: ignore[untyped-decorator,unused-ignore]
     def audio_decode() -> Any:
         content = fn.external_source(name="AUDIO", device="cpu", ndim=1, dtype=types.UINT8)
         samples, rate = fn.decoders.audio(content, downmix=True, dtype=types.FLOAT)

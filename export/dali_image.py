@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cards.repository import ModelRepository
-from export.dali import command, load_dali, serialise
+from export.dali import command, load_dali, pipeline, serialise
 
 Pixels = NDArray[np.uint8]
 MODEL = "image_decode"
@@ -37,8 +37,7 @@ def define(device: Literal["mixed", "cpu"], batch: int, threads: int = 1) -> Any
     dali = load_dali()
     fn, types = dali.fn, dali.types
 
-    # No device is named: a serialised pipeline takes the one of the Triton instance.
-    @dali.pipeline_def(batch_size=batch, num_threads=threads, device_id=None, prefetch_queue_depth=1)  # type: ignore[untyped-decorator,unused-ignore]
+    @pipeline(batch, threads)  # type: ignore[untyped-decorator,unused-ignore]
     def image_decode() -> Any:
         picture = fn.external_source(name="PICTURE", device="cpu", ndim=1, dtype=types.UINT8)
         # OpenCV upsamples colour with interpolation and uses the exact inverse transform, so both are asked for here.

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cards.repository import ModelRepository
-from export.dali import command, load_dali, serialise
+from export.dali import command, load_dali, pipeline, serialise
 
 MODEL = "video_decode"
 
@@ -44,8 +44,7 @@ def define(device: Literal["mixed", "cpu"], batch: int, threads: int = 1) -> Any
     dali = load_dali()
     fn, types = dali.fn, dali.types
 
-    # No device is named: a serialised pipeline takes the one of the Triton instance.
-    @dali.pipeline_def(batch_size=batch, num_threads=threads, device_id=None, prefetch_queue_depth=1)  # type: ignore[untyped-decorator,unused-ignore]
+    @pipeline(batch, threads)  # type: ignore[untyped-decorator,unused-ignore]
     def video_decode() -> Any:
         video = fn.external_source(name="VIDEO", device="cpu", ndim=1, dtype=types.UINT8)
         frames = fn.external_source(name="FRAMES", device="cpu", ndim=1, dtype=types.INT32)

@@ -64,6 +64,11 @@ def sniff(head: bytes) -> Medium | None:
     return Medium.AUDIO if _mpeg_frame(head) else None
 
 
+def begins_like_video(head: bytes) -> bool:
+    """Whether a file begins as MP4, MOV, MKV, WebM or AVI do, whatever comes after; 12 bytes are enough."""
+    return head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+
+
 def _moves(head: bytes) -> bool:
     """Whether a WebP, a PNG or a GIF says that it is animated.
 

@@ -24,6 +24,7 @@ from cards.limits import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
 from pipelines.image.provenance import read_provenance
+from pipelines.media import begins_like_video
 from pipelines.options import Options
 
 try:
@@ -176,7 +177,7 @@ def _open(data: bytes) -> Image.Image:
 def _other_kind(data: bytes) -> str | None:
     """Names media that are not pictures, so that the error says what was sent."""
     head = data[:16]
-    if head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
+    if begins_like_video(head):
         return "a video"
     if head[:4] in (b"OggS", b"fLaC", b"ID3\x03", b"ID3\x04") or (head[:4] == b"RIFF" and head[8:12] == b"WAVE"):
         return "a sound recording"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
-from pipelines.media import HEAD, matroska_end
+from pipelines.media import HEAD, begins_like_video, matroska_end
 
 BROKEN = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises on a broken file: a jump out of it is Python's own OSError."""
@@ -72,7 +72,7 @@ def not_opened(handle: IO[bytes], error: Exception) -> MediaError:
                 "the file is cut off before its index", code=ErrorCode.TRUNCATED, remedy="send the whole file"
             )
         position += length
-    if head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
+    if begins_like_video(head):
         return MediaError(
             f"the file cannot be opened: {getattr(error, 'strerror', None) or 'its header is damaged'}",
             code=ErrorCode.CORRUPT,

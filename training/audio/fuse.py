@@ -116,7 +116,7 @@ def calibrated(held: Members, runs: Mapping[str, Path], mass: Floats, told: str)
     Raises:
         FileNotFoundError: the run of ``voice_cepstra`` was not calibrated, or some members are shipped and some not.
     """
-    if any(run == SHIPPED for run in runs.values()):
+    if SHIPPED in runs.values():
         records = {name: ModelRepository().record(name).calibration for name, run in runs.items() if run == SHIPPED}
         kept = {name: calibration for name, calibration in records.items() if calibration is not None}
         if len(kept) < len(runs):
