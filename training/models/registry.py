@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
 from pipelines.audio.windows import CELLS, SAMPLES
-from training.models import autoencoders, deepscan_cnn, efficientnet_lite, hybrid, mobilenet_v2, voice_cnn, voice_raw
+from training.models import (
+    autoencoders,
+    deepscan_cnn,
+    efficientnet_lite,
+    hybrid,
+    imagenet_cnn,
+    mobilenet_v2,
+    voice_cnn,
+    voice_raw,
+)
 from training.models.clip_head import ClipHead
 from training.models.output import CLIP_FRAMES
 from training.models.sequence_rnn import SequenceRnn
@@ -83,6 +92,7 @@ NETWORKS: dict[str, Network] = {
         _crop("detail_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
         _crop("blend_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
         _crop("portrait_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 128),
+        _crop("imagenet_cnn", "cnn", imagenet_cnn.pretrained, imagenet_cnn.ImagenetCnn, 160),
         _crop("mobile_cnn", "cnn", mobilenet_v2.pretrained, mobilenet_v2.MobileNetV2, 160),
         _crop("deepscan_cnn", "cnn", deepscan_cnn.DeepScanCnn, deepscan_cnn.DeepScanCnn, deepscan_cnn.SIZE),
         *(

@@ -1,9 +1,10 @@
 """Weigh the members of the video verdict on clips: ``python -m training.video.fit frame_cnn blend_cnn``.
 
-Members are networks over frames, pooled over a clip's face, and scores of sequence networks that were made out of fold
-(``training.video.train``). Each is measured alone; one stays in the verdict only where leaving it out lowers the mean
-AUC over the generators by more than 0.005. The weights (one for each member, and a bias) are fitted on all clips; flags
-are cross-fitted: weights and threshold come from folds without a clip's source and its people. Both AUCs are told.
+Members are networks over frames that never saw a clip, pooled over a clip's face, and networks that learn from clips,
+with scores that were made out of fold (``training.video.train``, ``.head``, ``.frozen``). Each is measured alone; one
+stays in the verdict only where leaving it out lowers the mean AUC over the generators by more than 0.005. The weights
+(one for each member, and a bias) are fitted on all clips; flags are cross-fitted: weights and threshold come from folds
+without a clip's source and its people. Both AUCs are told.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from cards.repository import ModelRepository
 from pipelines.metrics import auc, bootstrap_interval, eer, platt, tpr_at_fpr
 from pipelines.video.sequences import embeddings_of
 from training.fusion import REFITS, Floats, Ints, balance, fit_fusion
+from training.models.registry import network
 from training.prepare import data_folder
 from training.report import Fit
 from training.video.folds import Fold, clip_folds, source_of
@@ -201,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("networks", nargs="+", help="networks over frames")
     parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
-    parser.add_argument("--sequence", nargs="*", default=[], help="names of runs in .cache/video/runs")
+    parser.add_argument("--sequence", nargs="*", default=[], help="runs in .cache/video/runs: networks of which clips were scored out of fold")
     parser.add_argument("--keep", nargs="*", default=None, help="members of the verdict, instead of the choice by gain")
     parser.add_argument("--report", type=Path, help="write what was measured as JSON")
     options = parser.parse_args(arguments)
@@ -233,7 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
     report["verdict"] = {"members": list(chosen.names), "gains": gains, **measured(line, flagged, chosen)}
     report["verdict"]["auc_with_weights_of_other_folds"] = round(auc(values, chosen.labels), 4)
     _LOG.info("verdict of %s: %s", chosen.names, {k: v for k, v in report["verdict"].items() if k != "by_generator"})
-    carried = {embeddings_of(name) for name in options.sequence if name in chosen.names} - set(chosen.names)
+    fed = [name for name in options.sequence if name in chosen.names and network(name).takes == "embeddings"]
+    carried = {embeddings_of(name) for name in fed} - set(chosen.names)
     fusion = fit_record(chosen, sorted(carried))
     (options.cache / "video" / "fusion.json").write_text(fusion.model_dump_json(indent=1) + "\n", encoding="utf-8")
     if options.report:

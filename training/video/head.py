@@ -12,11 +12,13 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from cards.repository import ModelRepository
 from pipelines.metrics import auc
@@ -37,6 +39,7 @@ NETWORK = "portrait_cnn"
 RIDGE = 0.1
 """Of 0.1 and 1 on out-of-fold scores."""
 _LOG = logging.getLogger(__name__)
+Facts = Mapping[str, Any]
 
 
 def mean_profile(clip: Clip, network: str = NETWORK) -> Floats:
@@ -72,6 +75,35 @@ def out_of_fold(clips: Sequence[Clip], features: Floats) -> Floats:
     return found
 
 
+def write_head(cache: Path, name: str, clips: Sequence[Clip], logits: Floats, model: nn.Module, facts: Facts) -> None:
+    """The files of ``training.video.train`` for a line that was solved at once.
+
+    Args:
+        name: of the network; its run is ``<cache>/video/runs/<name>``.
+        logits: out-of-fold logit of each clip, [n]; model: with the line that was fitted on all.
+        facts: what the record tells of the fit; the AUC is added.
+    """
+    labels = labels_of(clips)
+    told = {**facts, "auc": round(auc(logits, labels), 4)}
+    _LOG.info("%s: %s", name, told)
+    run = cache / "video" / "runs" / name
+    run.mkdir(parents=True, exist_ok=True)
+    scores = {clip.row.path: float(value) for clip, value in zip(clips, logits)}
+    (run / "scores.json").write_text(json.dumps(scores, indent=0) + "\n", encoding="utf-8")
+    text = f"{len(clips)} clips of train/videos, scored by lines that saw neither their source nor their people"
+    calibration = calibrate(logits, labels, text)
+    (run / "calibration.json").write_text(fit_of(logits, labels, calibration).model_dump_json(indent=1) + "\n")
+    state = {
+        "network": name,
+        "average": model.state_dict(),
+        "settings": json.dumps({}),
+        "trained_on": json.dumps([source.model_dump() for source in sources_of([clip.row for clip in clips])]),
+        "result": json.dumps(told),
+    }
+    save_state(run / "last.pt", state)
+    (run / "facts.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Fit the folds and the head."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -85,34 +117,18 @@ def main(arguments: list[str] | None = None) -> int:
     labels, features = labels_of(clips), np.stack([mean_profile(clip) for clip in clips])
     logits = out_of_fold(clips, features)
     line, bias = fit_line(features, labels, draw_weights([clip.row for clip in clips]) * len(clips))
-    facts = {
-        "embeddings_of": NETWORK,
-        "embeddings_weights_sha256": repository.record(NETWORK).weights_sha256,
-        "ridge": RIDGE,
-        "auc": round(auc(logits, labels), 4),
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    _LOG.info("clip_head: %s", facts)
-    run = options.cache / "video" / "runs" / "clip_head"
-    run.mkdir(parents=True, exist_ok=True)
-    scores = {clip.row.path: float(value) for clip, value in zip(clips, logits)}
-    (run / "scores.json").write_text(json.dumps(scores, indent=0) + "\n", encoding="utf-8")
-    text = f"{len(clips)} clips of train/videos, scored by lines that saw neither their source nor their people"
-    calibration = calibrate(logits, labels, text)
-    (run / "calibration.json").write_text(fit_of(logits, labels, calibration).model_dump_json(indent=1) + "\n")
     model = ClipHead(features.shape[1])
     with torch.no_grad():
         model.classifier.weight.copy_(torch.from_numpy(line[None]).float())
         model.classifier.bias.fill_(bias)
-    state = {
-        "network": "clip_head",
-        "average": model.state_dict(),
-        "settings": json.dumps({"ridge": RIDGE, "frames": CLIP_FRAMES}),
-        "trained_on": json.dumps([source.model_dump() for source in sources_of([clip.row for clip in clips])]),
-        "result": json.dumps(facts),
+    facts = {
+        "ridge": RIDGE,
+        "frames": CLIP_FRAMES,
+        "embeddings_of": NETWORK,
+        "embeddings_weights_sha256": repository.record(NETWORK).weights_sha256,
+        "seconds": round(time.monotonic() - start, 1),
     }
-    save_state(run / "last.pt", state)
-    (run / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_head(options.cache, "clip_head", clips, logits, model, facts)
     return 0
 
 
