@@ -1,9 +1,9 @@
-"""Fit ``imagenet_cnn`` on watched clips: ``python -m training.video.frozen``.
+"""Fit ``imagenet_clips`` on watched clips: ``python -m training.video.frozen``.
 
 Its features are ImageNet's and stay as they are; a line is fitted to their mean over the frames of a clip by ridge
 regression, first for each fold, which scores the clips that it has not seen, then for all. The line is served frame by
 frame and pooled as any network over frames is, so that is how the folds are scored too. The run's folder
-``.cache/video/runs/imagenet_cnn`` gets the files of ``training.video.train``.
+``.cache/video/runs/imagenet_clips`` gets the files of ``training.video.train``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cards.repository import ModelRepository
 from pipelines.video.pooling import pooled
 from training.fusion import Floats, Ints
 from training.memory import keep_memory
-from training.models.imagenet_cnn import ImagenetCnn, pretrained
+from training.models.imagenet_cnn import CLIP_BLOCKS, ImagenetCnn, pretrained
 from training.models.output import normalised
 from training.prepare import data_folder
 from training.video.clips import clip_file, read_clip
@@ -32,7 +32,7 @@ from training.video.head import fit_line, write_head
 from training.video.sequence import draw_weights
 from training.video.table import Clip, labels_of, main_track, read_table
 
-NETWORK = "imagenet_cnn"
+NETWORK = "imagenet_clips"
 RIDGE = 1.0
 """Of 0.5, 1 and 2 on out-of-fold scores, which hardly differ."""
 BATCH = 16
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     keep_memory()
     clips, _ = read_table(options.data, options.cache, ModelRepository(), [])
-    model, start = pretrained().eval(), time.monotonic()
+    model, start = pretrained(CLIP_BLOCKS).eval(), time.monotonic()
     frames = []
     for number, clip in enumerate(clips, 1):
         watched = read_clip(clip_file(options.cache / "video" / "clips", clip.row))
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
             _LOG.info("features of %d of %d clips, %.0f s", number, len(clips), time.monotonic() - start)
     logits = out_of_fold(frames, clips)
     line, bias = standardised_line(frames, clips, np.arange(len(clips)))
-    model.set_line(torch.from_numpy(line).float(), bias)
+    model.set_line(line, bias)
     write_head(options.cache, NETWORK, clips, logits, model, {"ridge": RIDGE})
     return 0
 

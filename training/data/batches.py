@@ -1,0 +1,48 @@
+"""The batches of pairs that a photo network learns from, as its settings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.cache import PhotoCache
+from training.data.pairs import Mixture, PairBatches, Reconstructions
+from training.data.photo_split import training_photos
+from training.data.photos import fold_barred
+from training.data.sources import PAIRS
+from training.settings import Settings
+
+ENDLESS = 10**6
+
+
+def batches_of(
+    photos: PhotoCache, styles: npt.NDArray[np.float16] | None, cache: Path, settings: Settings
+) -> PairBatches:
+    """Batch ``k`` depends on the settings and ``k`` alone.
+
+    Args:
+        photos, styles: of ``training.data.photos.load_photos``.
+        cache: folder with ``recon`` and the folds of clips.
+    """
+    fold = fold_barred(photos.rows, cache, settings.fold) if settings.fold >= 0 else None
+    return PairBatches(
+        photos,
+        training_photos(photos, settings, fold),
+        Reconstructions(cache / "recon"),
+        settings.size,
+        settings.margin,
+        settings.pairs,
+        ENDLESS,
+        settings.seed,
+        Mixture(
+            reconstructed=settings.reconstructed,
+            self_blended=settings.self_blended,
+            part_reconstructed=settings.part_reconstructed,
+            cross_blended=settings.cross_blended,
+            clean=settings.clean,
+        ),
+        groups=[group for group in PAIRS if not settings.groups or group.name in settings.groups],
+        styles=styles,
+    )
