@@ -24,9 +24,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from training.checkpoints import save_state
-from training.data.batches import batches_of
-from training.data.photo_split import barred_photos, held_out_photos
-from training.data.photos import load_photos
+from training.data.pairs import Mixture, PairBatches, Reconstructions
+from training.data.photo_split import barred_photos, held_out_photos, training_photos
+from training.data.photos import fold_barred, load_photos
 from training.data.sources import PAIRS
 from training.memory import keep_memory
 from training.models.efficientnet_lite import parameter_groups
@@ -80,7 +80,26 @@ def train_run(
     run.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     photos, styles = load_photos(cache, settings.stills)
-    batches = batches_of(photos, styles, cache, settings)
+    fold = fold_barred(photos.rows, cache, settings.fold) if settings.fold >= 0 else None
+    batches = PairBatches(
+        photos,
+        training_photos(photos, settings, fold),
+        Reconstructions(cache / "recon"),
+        settings.size,
+        settings.margin,
+        settings.pairs,
+        10**6,
+        settings.seed,
+        Mixture(
+            reconstructed=settings.reconstructed,
+            self_blended=settings.self_blended,
+            part_reconstructed=settings.part_reconstructed,
+            cross_blended=settings.cross_blended,
+            clean=settings.clean,
+        ),
+        groups=[group for group in PAIRS if not settings.groups or group.name in settings.groups],
+        styles=styles,
+    )
     model = network(settings.network).build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.start:
         begun = torch.load(settings.start, map_location=device, weights_only=True)

@@ -2,8 +2,8 @@
 
 What a network learned to tell the things of the world apart by carries over to generators that nobody trained on;
 fine-tuned on faces it forgets that for the fakes at hand. Ojha et al. (CVPR 2023) found it for the features of CLIP.
-Which block of EfficientNet-Lite0 is best was measured (``training/EXPERIMENTS.md``, seventh session): the eleventh for
-clips, the eighth for photos. Later ones know kinds of things, earlier ones edges.
+Here it is the eleventh block of EfficientNet-Lite0 (112 maps, a sixteenth of the side), the best of six on clips of
+sources that were left out (``training/EXPERIMENTS.md``, Video): later ones know kinds of things, earlier ones edges.
 """
 
 from __future__ import annotations
@@ -15,31 +15,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.models import efficientnet_lite
-from training.models.efficientnet_lite import Block, EfficientNetLite0
+from training.models.efficientnet_lite import EfficientNetLite0
 from training.models.output import LinearHead, Output
 
-CLIP_BLOCKS, PHOTO_BLOCKS = 11, 8
+BLOCKS, WIDTH = 11, 112
 
 
 class ImagenetCnn(nn.Module):
-    """Input: normalised float [n, 3, s, s] with s a multiple of 16. The embedding holds the means of the last block's
-    maps ([n, 80] of photos, [n, 112] of clips), the class-activation map is s/16 square.
+    """Input: normalised float [n, 3, s, s] with s a multiple of 16. The embedding is [n, 112], the map s/16 square.
 
     Args:
-        blocks: how many are taken.
-        whole: the network whose stem and blocks they are; random weights where left out.
+        whole: the network whose stem and first blocks are taken; random weights where left out.
     """
 
-    def __init__(self, blocks: int, whole: EfficientNetLite0 | None = None) -> None:
+    def __init__(self, whole: EfficientNetLite0 | None = None) -> None:
         super().__init__()
         source = whole or EfficientNetLite0()
         self._conv_stem, self._bn0 = source._conv_stem, source._bn0
-        self._blocks = source._blocks[:blocks]
+        self._blocks = source._blocks[:BLOCKS]
         for parameter in self.parameters():
             parameter.requires_grad_(False)
-        last = self._blocks[-1]
-        assert isinstance(last, Block)
-        self.head = LinearHead(last._bn2.num_features, dropout=0.0)
+        self.head = LinearHead(WIDTH, dropout=0.0)
 
     def train(self, mode: bool = True) -> ImagenetCnn:
         """The frozen part stays in evaluation mode: its batch norms keep ImageNet's statistics."""
@@ -56,12 +52,12 @@ class ImagenetCnn(nn.Module):
         return output
 
     def set_line(self, weights: npt.NDArray[np.float64], bias: float) -> None:
-        """Put a fitted line [d] into the head."""
+        """Put a fitted line [112] into the head."""
         with torch.no_grad():
             self.head.classifier.weight.copy_(torch.from_numpy(weights[None]).float())
             self.head.classifier.bias.fill_(bias)
 
 
-def pretrained(blocks: int) -> ImagenetCnn:
+def pretrained() -> ImagenetCnn:
     """With ImageNet's weights and a fresh head."""
-    return ImagenetCnn(blocks, efficientnet_lite.pretrained())
+    return ImagenetCnn(efficientnet_lite.pretrained())

@@ -76,10 +76,6 @@ def _crop(name: str, family: Family, build: Build, empty: Build, size: int) -> N
     return Network(name, family, "crop", build, empty, size)
 
 
-def _imagenet(name: str, blocks: int) -> Network:
-    return _crop(name, "cnn", lambda: imagenet_cnn.pretrained(blocks), lambda: imagenet_cnn.ImagenetCnn(blocks), 160)
-
-
 def _voice(name: str, build: Build) -> Network:
     return Network(name, "audio", "audio", build, build, SAMPLES, CELLS)
 
@@ -96,8 +92,7 @@ NETWORKS: dict[str, Network] = {
         _crop("detail_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
         _crop("blend_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
         _crop("portrait_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 128),
-        _imagenet("imagenet_photos", imagenet_cnn.PHOTO_BLOCKS),
-        _imagenet("imagenet_clips", imagenet_cnn.CLIP_BLOCKS),
+        _crop("imagenet_clips", "cnn", imagenet_cnn.pretrained, imagenet_cnn.ImagenetCnn, 160),
         _crop("mobile_cnn", "cnn", mobilenet_v2.pretrained, mobilenet_v2.MobileNetV2, 160),
         _crop("deepscan_cnn", "cnn", deepscan_cnn.DeepScanCnn, deepscan_cnn.DeepScanCnn, deepscan_cnn.SIZE),
         *(

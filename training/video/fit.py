@@ -203,7 +203,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("networks", nargs="+", help="networks over frames")
     parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
-    parser.add_argument("--sequence", nargs="*", default=[], help="runs in .cache/video/runs: networks of which clips were scored out of fold")
+    parser.add_argument(
+        "--sequence",
+        nargs="*",
+        default=[],
+        help="runs in .cache/video/runs: networks of which clips were scored out of fold",
+    )
     parser.add_argument("--keep", nargs="*", default=None, help="members of the verdict, instead of the choice by gain")
     parser.add_argument("--report", type=Path, help="write what was measured as JSON")
     options = parser.parse_args(arguments)

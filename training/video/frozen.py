@@ -23,7 +23,7 @@ from cards.repository import ModelRepository
 from pipelines.video.pooling import pooled
 from training.fusion import Floats, Ints
 from training.memory import keep_memory
-from training.models.imagenet_cnn import CLIP_BLOCKS, ImagenetCnn, pretrained
+from training.models.imagenet_cnn import ImagenetCnn, pretrained
 from training.models.output import normalised
 from training.prepare import data_folder
 from training.video.clips import clip_file, read_clip
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     keep_memory()
     clips, _ = read_table(options.data, options.cache, ModelRepository(), [])
-    model, start = pretrained(CLIP_BLOCKS).eval(), time.monotonic()
+    model, start = pretrained().eval(), time.monotonic()
     frames = []
     for number, clip in enumerate(clips, 1):
         watched = read_clip(clip_file(options.cache / "video" / "clips", clip.row))
