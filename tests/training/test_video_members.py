@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
@@ -10,8 +12,10 @@ from pipelines.metrics import auc
 from pipelines.novelty import profile
 from training.data.manifest import Row
 from training.models.clip_head import ClipHead
+from training.models.imagenet_cnn import ImagenetCnn
 from training.video.fit import Members, chosen_members, cross_fitted, fit_record
 from training.video.folds import clip_folds, source_of
+from training.video.frozen import standardised_line
 from training.video.head import fit_line
 
 
@@ -90,3 +94,28 @@ def test_the_record_binds_the_networks_that_only_lend_their_embeddings() -> None
     values, flagged = cross_fitted(members)
     assert auc(values, members.labels) > 0.8
     assert flagged[members.labels == 0].mean() < 0.2
+
+
+def test_the_line_through_frozen_features_is_what_the_network_says_of_a_frame() -> None:
+    model = ImagenetCnn().train()
+    assert not any(part.training for part in (model._bn0, *model._blocks))
+    assert {name for name, value in model.named_parameters() if value.requires_grad} == {
+        "head.classifier.weight",
+        "head.classifier.bias",
+    }
+    rng = np.random.default_rng(3)
+    rows, _ = rows_of(40)
+    labels = np.array([row.label for row in rows])
+    lift = np.where(np.arange(112) == 5, 3.0, 0.0)
+    frames = [rng.normal(1, 2, (6, 112)) + label * lift for label in labels]
+    clips = [SimpleNamespace(row=row) for row in rows]
+    line, bias = standardised_line(frames, clips, np.arange(40))  # type: ignore[arg-type]
+    told = np.array([(each @ line + bias).mean() for each in frames])
+    assert auc(told, labels) > 0.95
+    assert int(np.argmax(line)) == 5
+    model.set_line(line, bias)
+    crops = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        output = model(crops)
+    np.testing.assert_allclose(output.logit[:, 0].numpy(), output.embedding.numpy() @ line + bias, atol=1e-3)
+    np.testing.assert_allclose(output.cam.mean(dim=(1, 2)).numpy() + bias, output.logit[:, 0].numpy(), atol=1e-3)
