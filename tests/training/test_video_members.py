@@ -16,7 +16,7 @@ from training.models.imagenet_cnn import ImagenetCnn
 from training.video.fit import Members, chosen_members, cross_fitted, fit_record
 from training.video.folds import clip_folds, source_of
 from training.video.frozen import standardised_line
-from training.video.head import fit_line
+from training.video.head import fit_line, set_line
 
 
 def rows_of(count: int) -> tuple[list[Row], list[frozenset[str]]]:
@@ -55,9 +55,8 @@ def test_the_line_finds_a_direction_and_the_network_computes_the_same() -> None:
     values = features @ line + bias
     assert auc(values, labels) > 0.95
     head = ClipHead(24)
+    set_line(head.classifier, line, bias)
     with torch.no_grad():
-        head.classifier.weight.copy_(torch.from_numpy(line[None]).float())
-        head.classifier.bias.fill_(bias)
         padded = torch.zeros(80, 16, 24)
         padded[:, :6] = torch.from_numpy(embeddings).float()
         mask = torch.zeros(80, 16)
@@ -113,7 +112,7 @@ def test_the_line_through_frozen_features_is_what_the_network_says_of_a_frame() 
     told = np.array([(each @ line + bias).mean() for each in frames])
     assert auc(told, labels) > 0.95
     assert int(np.argmax(line)) == 5
-    model.set_line(line, bias)
+    set_line(model.head.classifier, line, bias)
     crops = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         output = model(crops)

@@ -8,9 +8,6 @@ sources that were left out (``training/EXPERIMENTS.md``, Video): later ones know
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,12 +47,6 @@ class ImagenetCnn(nn.Module):
             x = block(x)
         output: Output = self.head(x)
         return output
-
-    def set_line(self, weights: npt.NDArray[np.float64], bias: float) -> None:
-        """Put a fitted line [112] into the head."""
-        with torch.no_grad():
-            self.head.classifier.weight.copy_(torch.from_numpy(weights[None]).float())
-            self.head.classifier.bias.fill_(bias)
 
 
 def pretrained() -> ImagenetCnn:

@@ -28,7 +28,7 @@ from training.models.output import normalised
 from training.prepare import data_folder
 from training.video.clips import clip_file, read_clip
 from training.video.folds import clip_folds
-from training.video.head import fit_line, write_head
+from training.video.head import fit_line, set_line, write_head
 from training.video.sequence import draw_weights
 from training.video.table import Clip, labels_of, main_track, read_table
 
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
             _LOG.info("features of %d of %d clips, %.0f s", number, len(clips), time.monotonic() - start)
     logits = out_of_fold(frames, clips)
     line, bias = standardised_line(frames, clips, np.arange(len(clips)))
-    model.set_line(line, bias)
+    set_line(model.head.classifier, line, bias)
     write_head(options.cache, NETWORK, clips, logits, model, {"ridge": RIDGE})
     return 0
 

@@ -25,7 +25,7 @@ from pipelines.metrics import auc
 from pipelines.novelty import profile
 from pipelines.video.sequences import stretched
 from training.checkpoints import save_state
-from training.fusion import Floats, calibrate
+from training.fusion import Floats
 from training.models.clip_head import ClipHead
 from training.models.output import CLIP_FRAMES
 from training.prepare import data_folder
@@ -33,7 +33,7 @@ from training.report import sources_of
 from training.video.folds import clip_folds
 from training.video.sequence import draw_weights
 from training.video.table import Clip, labels_of, read_table
-from training.video.train import fit_of
+from training.video.train import write_scores
 
 NETWORK = "portrait_cnn"
 RIDGE = 0.1
@@ -65,6 +65,13 @@ def fit_line(features: Floats, labels: np.ndarray, weights: Floats, ridge: float
     return line, float(-centre @ line)
 
 
+def set_line(layer: nn.Linear, line: Floats, bias: float) -> None:
+    """Put a fitted line [d] into a layer with one answer."""
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(line[None]).float())
+        layer.bias.fill_(bias)
+
+
 def out_of_fold(clips: Sequence[Clip], features: Floats) -> Floats:
     """Logit of each clip by the line that has not seen its source or its people, [n]."""
     found, labels = np.zeros(len(clips)), labels_of(clips)
@@ -87,12 +94,8 @@ def write_head(cache: Path, name: str, clips: Sequence[Clip], logits: Floats, mo
     told = {**facts, "auc": round(auc(logits, labels), 4)}
     _LOG.info("%s: %s", name, told)
     run = cache / "video" / "runs" / name
-    run.mkdir(parents=True, exist_ok=True)
-    scores = {clip.row.path: float(value) for clip, value in zip(clips, logits)}
-    (run / "scores.json").write_text(json.dumps(scores, indent=0) + "\n", encoding="utf-8")
     text = f"{len(clips)} clips of train/videos, scored by lines that saw neither their source nor their people"
-    calibration = calibrate(logits, labels, text)
-    (run / "calibration.json").write_text(fit_of(logits, labels, calibration).model_dump_json(indent=1) + "\n")
+    write_scores(run, [clip.row for clip in clips], labels, logits, text)
     state = {
         "network": name,
         "average": model.state_dict(),
@@ -118,9 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     logits = out_of_fold(clips, features)
     line, bias = fit_line(features, labels, draw_weights([clip.row for clip in clips]) * len(clips))
     model = ClipHead(features.shape[1])
-    with torch.no_grad():
-        model.classifier.weight.copy_(torch.from_numpy(line[None]).float())
-        model.classifier.bias.fill_(bias)
+    set_line(model.classifier, line, bias)
     facts = {
         "ridge": RIDGE,
         "frames": CLIP_FRAMES,

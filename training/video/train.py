@@ -25,6 +25,7 @@ from cards.record import Calibration
 from cards.repository import ModelRepository
 from pipelines.metrics import auc
 from training.checkpoints import save_state
+from training.data.manifest import Row
 from training.fusion import Floats, Ints, calibrate, fit_fusion
 from training.memory import keep_memory
 from training.models.registry import Network
@@ -88,18 +89,26 @@ def folds_of(parcel: Parcel) -> list[Fold]:
     return clip_folds(parcel.rows, parcel.identities)
 
 
+def write_scores(run: Path, rows: Sequence[Row], labels: Ints, logits: Floats, told: str) -> None:
+    """``scores.json`` and ``calibration.json`` of a run, whose folder is made.
+
+    Args:
+        rows, labels, logits: of the clips, [n]; each logit by a model that had not seen its clip.
+        told: what the scores are, for the calibration.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    scores = {row.path: float(value) for row, value in zip(rows, logits, strict=True)}
+    (run / "scores.json").write_text(json.dumps(scores, indent=0) + "\n", encoding="utf-8")
+    fit = fit_of(logits, labels, calibrate(logits, labels, told))
+    (run / "calibration.json").write_text(fit.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
 def write_run(
     run: Path, parcel: Parcel, entry: Network, logits: Floats, settings: SequenceSettings, facts: Mapping[str, Any]
 ) -> None:
     """Scores out of fold, their calibration, and facts."""
-    run.mkdir(parents=True, exist_ok=True)
-    scores = {row.path: float(value) for row, value in zip(parcel.rows, logits, strict=True)}
-    (run / "scores.json").write_text(json.dumps(scores, indent=0) + "\n", encoding="utf-8")
     text = f"{len(parcel.rows)} clips of train/videos, scored by fold models that saw neither source nor people"
-    calibration = calibrate(logits, parcel.labels, text)
-    (run / "calibration.json").write_text(
-        fit_of(logits, parcel.labels, calibration).model_dump_json(indent=1) + "\n", encoding="utf-8"
-    )
+    write_scores(run, parcel.rows, parcel.labels, logits, text)
     told = {"network": entry.name, "settings": asdict(settings), **facts}
     (run / "facts.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
