@@ -75,7 +75,7 @@ def fold_rows(
         scored = out_of_fold(runs[MEMBER], clips, hear_all(clips, chosen_rows(clips)))
         return scored_rows(scored, {MEMBER: scored.logit}, calibrations, fusion, rounds)
     parts = hear_members(runs, clips, load_voice_cache(tracks))
-    held = parts[1] if SHIPPED in runs.values() else Members.join(parts)
+    held = parts[1] if runs.get(MEMBER) == SHIPPED else Members.join(parts)
     copies = held.scored.family != ENGINES  # synthesisers have no real partner that went the same way
     logits = {name: held.logits[copies, column] for column, name in enumerate(held.names)}
     return scored_rows(held.scored.subset(copies), logits, calibrations, fusion, rounds)

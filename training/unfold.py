@@ -1,6 +1,6 @@
 """Go on from shipped weights: ``python -m training.unfold OUT`` turns ``weights.safetensors`` into a checkpoint.
 
-``--network`` names one of the EfficientNet-Lite0s of the repository; a heat-map head beside it is left where it is.
+``--network`` names one of the EfficientNet-Lite0s of the repository; a heat-map head is written beside it.
 
 The shipped network has its batch norms folded into the convolutions; training wants them back. A folded convolution
 answers ``z + b``. With the mean ``m`` and variance ``v`` of ``z`` over training crops, a batch norm with scale
@@ -26,6 +26,7 @@ from training.checkpoints import save_state
 from training.crops import crops_of
 from training.data.cache import load_cache
 from training.models.efficientnet_lite import EfficientNetLite0, pretrained
+from training.models.localising import FILE
 from training.models.output import normalised
 from training.settings import Settings
 
@@ -33,6 +34,8 @@ from training.settings import Settings
 _STEM = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))
 _BLOCK = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
 CROPS = 256
+MAP_HEAD = "map_head."
+"""Before the names of the weights of a heat-map head (``training.models.localising``)."""
 
 
 def _pairs(model: EfficientNetLite0) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
@@ -108,6 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
         "settings": json.dumps(asdict(settings)),
     }
     save_state(options.out / "last.pt", state)
+    head = {key.removeprefix(MAP_HEAD): value for key, value in weights.items() if key.startswith(MAP_HEAD)}
+    if head:
+        save_state(options.out / FILE, {key: torch.from_numpy(value.astype(np.float32)) for key, value in head.items()})
     return 0
 
 

@@ -199,10 +199,19 @@ def damage_in(draw: int, rng: np.random.Generator) -> HowDamaged:
 
 
 def draws_of(
-    cache: VoiceCache, speech: Sequence[Floats], draws: Sequence[int], wanted: npt.NDArray[np.bool_]
+    cache: VoiceCache,
+    speech: Sequence[Floats],
+    draws: Sequence[int],
+    wanted: npt.NDArray[np.bool_],
+    front: Front | None = None,
+    mark: str = "",
 ) -> list[Described]:
-    """Draws of the wanted clips, 0 the clean one; what an earlier call left out is added."""
-    front = CepstralDeviations().eval()
+    """Draws of the wanted clips, 0 the clean one; what an earlier call left out is added.
+
+    Args:
+        front: in place of the cepstral deviations; mark: its short name, for the files.
+    """
+    front = front or CepstralDeviations().eval()
     voices = [cache.samples(int(row)) for row in np.flatnonzero(cache.labels == 0)[::9]]
 
     result = []
@@ -211,7 +220,7 @@ def draws_of(
         def damage(samples: Sound, rng: np.random.Generator, draw: int = draw) -> Sound:
             return apply_damage(samples, damage_in(draw, rng), voices)
 
-        file = cache.folder / "features" / f"{front_mark()}-{draw}.npz"
+        file = cache.folder / "features" / f"{front_mark()}{mark}-{draw}.npz"
         rows = {each.path: number for number, each in enumerate(cache.rows)}
         parts, done = [], set[str]()
         if file.is_file():

@@ -4,8 +4,9 @@ Members are scored on what none of them was trained on (``training.audio.members
 conditions. The scale gives copies and whole synthesisers half of the fakes each: a fake of unknown origin is as likely
 to come from the one as from the other. A member stays where leaving it out lowers the mean AUC over left-out families
 by more than 0.005 and the 95 % interval of that lies above 0, or where ``--keep`` names it. Each run gets its
-``calibration.json``; OUT is the fusion, whose scale is checked by leaving whole sources out. ``NAME=shipped`` are the
-networks of the repository, where their runs are gone: weights stay to each other as they are, the scale is fitted anew.
+``calibration.json``; OUT is the fusion, whose scale is checked by leaving whole sources out. ``NAME=shipped`` is the
+network of the repository, where its run is gone; the shipped ``voice_cepstra`` has heard what stands aside, so that its
+weight would come out too large: with ``--scale-only`` the weights to each other stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cards.record import Calibration
+from cards.record import Calibration, Fusion
 from cards.repository import ModelRepository
 from pipelines.metrics import auc, ece, eer, platt, resamples
 from training.audio.cache import load_voice_cache
@@ -29,7 +30,7 @@ from training.audio.crossing import tell_crossed
 from training.audio.members import ENGINES, SHIPPED, Members, hear_members
 from training.audio.pairs import HELD
 from training.audio.quality import nearness
-from training.audio.scale import DRAWS, fit_verdict, refits_of
+from training.audio.scale import DEFAULT_POINT, DRAWS, fit_verdict, refits_of
 from training.audio.scored import Scored, mass_of
 from training.audio.sound_tracks import TRACKS
 from training.fusion import member_weights, operating_points
@@ -114,21 +115,20 @@ def calibrated(held: Members, runs: Mapping[str, Path], mass: Floats, told: str)
     the others get theirs here.
 
     Raises:
-        FileNotFoundError: the run of ``voice_cepstra`` was not calibrated, or some members are shipped and some not.
+        FileNotFoundError: the run of ``voice_cepstra``, or a network that is shipped, was not calibrated.
     """
-    if SHIPPED in runs.values():
-        records = {name: ModelRepository().record(name).calibration for name, run in runs.items() if run == SHIPPED}
-        kept = {name: calibration for name, calibration in records.items() if calibration is not None}
-        if len(kept) < len(runs):
-            raise FileNotFoundError(f"all members are shipped and calibrated, or none: {sorted(set(runs) - set(kept))}")
-        return kept
-    own = Fit.read(runs["voice_cepstra"] / "calibration.json")
-    if own is None:
-        raise FileNotFoundError(f"{runs['voice_cepstra']} has no calibration: python -m training.audio.calibrate")
-    found = {"voice_cepstra": own.calibration}
+    found: dict[str, Calibration] = {}
     drawn = np.random.default_rng(6).choice(len(mass), DRAWS, p=mass)
     for column, name in enumerate(held.names):
-        if name in found:
+        known = None
+        if runs[name] == SHIPPED:
+            known = ModelRepository().record(name).calibration
+        elif name == "voice_cepstra" and (own := Fit.read(runs[name] / "calibration.json")):
+            known = own.calibration
+        if known is None and (runs[name] == SHIPPED or name == "voice_cepstra"):
+            raise FileNotFoundError(f"{name} has no calibration: python -m training.audio.calibrate RUN")
+        if known is not None:
+            found[name] = known
             continue
         slope, intercept = platt(held.logits[:, column], held.scored.label, mass * len(mass))
         odds = slope * held.logits[:, column] + intercept
@@ -136,16 +136,33 @@ def calibrated(held: Members, runs: Mapping[str, Path], mass: Floats, told: str)
         found[name] = Calibration(
             slope=slope, intercept=intercept, fitted_on=told, items=len(held.scored.label), ece=ece(chance, labels)
         )
-        fit = own.model_copy(
-            update={
-                "calibration": found[name],
-                "fitted_on": told,
-                "refits": refits_of(odds, held.scored, mass),
-                "operating_points": operating_points(chance, labels),
-                "by_kind": {},
-            }
+        fit = Fit(
+            calibration=found[name],
+            refits=refits_of(odds, held.scored, mass),
+            real_quantiles=(),
+            operating_points=operating_points(chance, labels),
+            default_operating_point=DEFAULT_POINT,
+            fitted_on=told,
         )
         (runs[name] / "calibration.json").write_text(fit.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def kept_weights(fusion: Fusion | None, calibrations: Mapping[str, Calibration]) -> dict[str, float]:
+    """The weights of a verdict for members that may have a new calibration: their logits stay as they are to each
+    other (``training.audio.readout`` keeps the spread of a network's logits).
+
+    Raises:
+        ValueError: the members are not those of the verdict, or one is not calibrated in the repository.
+    """
+    if fusion is None or set(fusion.weights) != set(calibrations):
+        raise ValueError(f"the verdict of the repository is not fused of {', '.join(calibrations)}")
+    found = {}
+    for name, weight in fusion.weights.items():
+        before = ModelRepository().record(name).calibration
+        if before is None:
+            raise ValueError(f"{name} is a member of the verdict and has no calibration")
+        found[name] = weight * before.slope / calibrations[name].slope
     return found
 
 
@@ -159,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep", action="append", default=[], metavar="NAME", help="members that stay for their timeline"
     )
+    parser.add_argument("--scale-only", action="store_true", help="the shipped verdict's weights stay")
     parser.add_argument("--floor", type=float, default=FLOOR_DB, help="dB of noise under which it abstains")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -171,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     held = Members.join(parts)
     count = len(np.unique(held.scored.row))
     told = (
-        f"{count} clips of speakers, sources, vocoders and synthesisers that trained no member, "
+        f"{count} clips of speakers, sources, vocoders and synthesisers that the members' lines had not heard, "
         f"clean and under {len(CONDITIONS) - 1} conditions"
     )
     near = nearness(cache, HELD)
@@ -181,10 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scale = [calibrations[name] for name in held.names]
     odds = np.stack([c.slope * held.logits[:, at] + c.intercept for at, c in enumerate(scale)], axis=1)
     verdict = ModelRepository().record(VERDICT).fusion
-    if SHIPPED in runs.values() and verdict is not None:
-        weights = dict(verdict.weights)
-    else:
-        weights = fuse(held, odds, mass, options.keep)
+    weights = kept_weights(verdict, calibrations) if options.scale_only else fuse(held, odds, mass, options.keep)
     fused = odds[:, [held.names.index(name) for name in weights]] @ np.array(list(weights.values()))
     fusion = fit_verdict(weights, fused, held.scored, mass, told=told, floor_db=options.floor)
     tell_crossed(fused, held.scored, held.source, worth, options.floor)

@@ -7,6 +7,7 @@ Three sets stand aside: speakers with copies of them by families of vocoders tha
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.audio.conditions import CONDITIONS, MEASURES
 from training.audio.features import draws_of, speech_of_cache
 from training.audio.heads import HeadSettings, examples, fit_head
 from training.audio.heard import Entry, HeardWindows
+from training.audio.lines import put_line, read_lines
 from training.audio.pairs import HELD, held_out
 from training.audio.scored import SHORT_S, Scored
 from training.audio.train import network_of, wanted_in
@@ -36,6 +38,8 @@ ENGINES = "tts_neural"
 SHIPPED = Path("shipped")
 """In place of a run: the network of the repository, with the calibration of its record. The shipped head of
 ``voice_cepstra`` has heard the speakers and vocoders that stand aside, but neither other sources nor synthesisers."""
+WITHOUT = "without.npz"
+"""In a run of ``training.audio.readout``: last lines that have not heard a synthesiser, by its name."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -124,6 +128,26 @@ class ShippedVoice(nn.Module):
         return VoiceOutput(logit, logit, logit)
 
 
+def logits_of(
+    run: Path, model: nn.Module, windows: HeardWindows, entries: Sequence[Entry], generators: Mapping[str, str]
+) -> Floats:
+    """Logits of entries; of synthesisers that the line of a run has heard by the line that was fitted without them.
+
+    Args:
+        generators: by path of the clip.
+    """
+    told = windows.logits(model, entries)
+    lines = {} if run == SHIPPED else read_lines(run / WITHOUT)
+    if lines:
+        model = copy.deepcopy(model)
+    for engine, line in lines.items():
+        own = [place for place, entry in enumerate(entries) if generators[entry.path] == engine]
+        if own:
+            put_line(model, line)
+            told[own] = windows.logits(model, [entries[place] for place in own])
+    return told
+
+
 def hear_members(runs: Mapping[str, Path], cache: VoiceCache, tracks: VoiceCache) -> tuple[Members, Members]:
     """What the networks of some runs say of clips that none of them was trained on, clean and under the conditions:
     of other speakers and synthesisers (``cache``), and of other sources (``tracks``)."""
@@ -139,6 +163,7 @@ def hear_members(runs: Mapping[str, Path], cache: VoiceCache, tracks: VoiceCache
     for each, other in ((cache, False), (tracks, True)):
         windows = HeardWindows(each)
         entries = windows.entries(heard_rows(each, other))
-        part = columns(each, entries, {name: windows.logits(model, entries) for name, model in models.items()})
-        parts.append(part)
+        generators = {row.path: row.generator for row in each.rows}
+        told = {n: logits_of(runs[n], model, windows, entries, generators) for n, model in models.items()}
+        parts.append(columns(each, entries, told))
     return parts[0], parts[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,11 @@ def test_a_shipped_network_hears_only_what_its_mask_leaves() -> None:
 
 
 def test_shipped_members_keep_the_calibration_of_their_records() -> None:
-    held = members((1.0, 1.0))
+    held = replace(members((1.0, 1.0)), names=("voice_cepstra", "voice_raw"))
     mass = mass_of(held.scored)
     repository = ModelRepository()
     found = calibrated(held, dict.fromkeys(("voice_cepstra", "voice_raw"), SHIPPED), mass, "")
     assert found == {name: repository.record(name).calibration for name in found}
-    with pytest.raises(FileNotFoundError, match="all members are shipped"):
-        calibrated(held, {"voice_cepstra": SHIPPED, "voice_raw": Path("elsewhere")}, mass, "")
+    with pytest.raises(FileNotFoundError, match="voice_cepstra has no calibration"):
+        calibrated(held, {"voice_cepstra": Path("elsewhere"), "voice_raw": SHIPPED}, mass, "")
     assert np.isclose(mass.sum(), 1.0)

@@ -1,0 +1,65 @@
+"""Trained voice networks to go on from: of a run, or of the repository."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+
+from cards.record import DataSource
+from cards.repository import ModelRepository
+from training.audio.members import SHIPPED
+from training.models.registry import network, read_checkpoint
+
+
+class Origin(NamedTuple):
+    """A network whose line is to be fitted, in evaluation mode, and what its record has to say."""
+
+    model: nn.Module
+    settings: dict[str, Any]
+    trained_on: tuple[DataSource, ...]
+
+
+def unfolded(model: nn.Module, weights: Mapping[str, npt.NDArray[Any]]) -> nn.Module:
+    """The network of shipped weights in the layout that trains: a bias that a batch norm was folded into goes back to
+    the norm, which else does nothing.
+
+    Args:
+        model: of the registry; weights: of ``weights.safetensors``.
+    """
+    given = {name: torch.from_numpy(value.astype(np.float32)) for name, value in weights.items()}
+    state = model.state_dict()
+    for owner_name, owner in model.named_modules():
+        for (conv_name, conv), (norm_name, norm) in itertools.pairwise(owner.named_children()):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                prefix = f"{owner_name}." if owner_name else ""
+                ours = f"{prefix}{norm_name}."
+                state[f"{ours}running_mean"].zero_()
+                state[f"{ours}running_var"].fill_(1 - norm.eps)
+                state[f"{ours}weight"].fill_(1.0)
+                state[f"{ours}bias"].copy_(given.pop(f"{prefix}{conv_name}.bias"))
+    missing = [name for name in given if name not in state]
+    if missing:
+        raise ValueError(f"{type(model).__name__} has no {missing[0]}")
+    model.load_state_dict({**state, **given})
+    return model.eval()
+
+
+def origin_of(name: str, run: Path) -> Origin:
+    """The network of a run, or of the repository."""
+    if run != SHIPPED:
+        _, model, state = read_checkpoint(run / "model.pt", name)
+        told = tuple(DataSource.model_validate(each) for each in json.loads(state["trained_on"]))
+        return Origin(model, json.loads(state["settings"]), told)
+    models = ModelRepository()
+    record = models.record(name)
+    weights = load_file(str(models.root / name / str(models.latest(name)) / "weights.safetensors"))
+    return Origin(unfolded(network(name).empty(), weights), dict(record.training), record.trained_on)
