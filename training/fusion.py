@@ -7,7 +7,7 @@ how many items they rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,26 @@ def operating_points(probabilities: Floats, labels: Ints) -> dict[str, Operating
             tpr=float((fakes >= threshold).mean()),
         )
     return points
+
+
+def moved_up(
+    point: OperatingPoint, reals: Sequence[Floats], limit: float, probabilities: Floats, labels: Ints
+) -> OperatingPoint:
+    """The point with a threshold that flags no more than ``limit`` of any group of reals.
+
+    Args:
+        reals: probabilities of each group of reals.
+        probabilities, labels: items that stand for all, of which the point tells the shares that it flags.
+    """
+    threshold = max(point.threshold, *(threshold_at_fpr(group, limit) for group in reals), 0.0)
+    flagged = probabilities >= threshold
+    return point.model_copy(
+        update={
+            "threshold": float(threshold),
+            "fpr": float(flagged[labels == 0].mean()),
+            "tpr": float(flagged[labels == 1].mean()),
+        }
+    )
 
 
 def calibrate(logits: Floats, labels: Ints, fitted_on: str) -> Calibration:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from cards.record import Conditions, Covariate, Fusion, OperatingPoint
-from pipelines.metrics import platt, threshold_at_fpr
+from pipelines.metrics import platt
 from training.audio.conditions import MEASURES
 from training.audio.scored import Floats, Ints, Scored, report
-from training.fusion import REFITS, operating_points
+from training.fusion import REFITS, moved_up, operating_points
 
 DEFAULT_POINT = "fpr_5"
 QUANTILES, DRAWS = 201, 20_000
@@ -110,18 +110,9 @@ def stricter(
         drawn: entries that stand for all, by their weight.
     """
     p = 1 / (1 + np.exp(-np.clip(log_odds, -60, 60)))
-    threshold = point.threshold
-    for condition in np.unique(scored.condition):
-        reals = (scored.condition == condition) & (scored.label == 0)
-        threshold = max(threshold, threshold_at_fpr(np.where(drowned, 0.0, p)[reals], WORST_FPR))
-    flagged, label = p[drawn] >= threshold, scored.label[drawn]
-    return point.model_copy(
-        update={
-            "threshold": float(threshold),
-            "fpr": float(flagged[label == 0].mean()),
-            "tpr": float(flagged[label == 1].mean()),
-        }
-    )
+    kept = np.where(drowned, 0.0, p)
+    reals = [kept[(scored.condition == each) & (scored.label == 0)] for each in np.unique(scored.condition)]
+    return moved_up(point, reals, WORST_FPR, p[drawn], scored.label[drawn])
 
 
 def refits_of(log_odds: Floats, scored: Scored, mass: Floats, seed: int = 4) -> tuple[tuple[float, float], ...]:
