@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.calibrate import balanced_draw, fit, resampled_kinds
+from training.calibrate import LEAST_REALS, SHIPPED_POINT, WORST_FPR, balanced_draw, fit, resampled_kinds
 from training.data.photos import PREFIX
 from training.data.sources import PAIRS
 from training.data.splits import read_folds
@@ -42,6 +42,23 @@ def test_the_fit_recovers_the_slope_and_its_thresholds_hold() -> None:
         )
     thresholds = [result.operating_points[name].threshold for name in ("fpr_1", "fpr_5", "fpr_10")]
     assert thresholds == sorted(thresholds, reverse=True)
+
+
+def test_the_shipped_threshold_flags_no_source_of_reals_more_than_its_limit() -> None:
+    scores = made_up(1.5)
+    high = np.flatnonzero(scores.sources == "real_b")
+    shifted = scores.logits.copy()
+    shifted[high] += 1.5
+    for count in (len(high), LEAST_REALS - 1):
+        # The source counts where it has enough photos to tell a share.
+        kept = np.concatenate([np.flatnonzero(scores.sources != "real_b"), high[:count]])
+        told = Scores(shifted[kept], scores.labels[kept], scores.sources[kept], "made up", 0.1)
+        result = fit(told)
+        log_odds = result.calibration.slope * told.logits + result.calibration.intercept
+        flagged = 1 / (1 + np.exp(-log_odds)) >= result.operating_points[SHIPPED_POINT].threshold
+        share = flagged[told.sources == "real_b"].mean()
+        assert (share <= WORST_FPR) == (count >= LEAST_REALS)
+        assert result.operating_points[SHIPPED_POINT].fpr <= 0.03
 
 
 def test_refits_scatter_about_the_fit_and_the_table_rises() -> None:
