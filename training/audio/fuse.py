@@ -189,9 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     held = Members.join(parts)
     count = len(np.unique(held.scored.row))
     told = (
-        f"{count} clips of speakers, sources, vocoders and synthesisers that the members' lines had not heard, "
+        f"{count} clips of speakers, sources, vocoders and synthesisers that trained no member, "
         f"clean and under {len(CONDITIONS) - 1} conditions"
     )
+    if runs.get("voice_cepstra") == SHIPPED:
+        told += "; voice_cepstra has heard the speakers and vocoders, neither the sources nor the synthesisers"
     near = nearness(cache, HELD)
     worth = {family: value / sum(near.values()) for family, value in near.items()} | {ENGINES: 1.0}
     mass = mass_of(held.scored, worth)

@@ -43,6 +43,8 @@ SETTINGS = HeadSettings(logistic=1.0, penalty=0.003, unpaired=1.0)
 """Copies weigh as much as all speech without a real partner."""
 SHARE = 0.5
 """Of the new line; the rest is the line of before."""
+CLIPS = "readout_clips"
+"""Setting of a network whose line was fitted anew: on so many clips."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -105,8 +107,14 @@ def tell_engines(cache: VoiceCache, draws: list[Described], old: Line, without: 
 
 
 def refit(name: str, run: Path, cache: VoiceCache, out: Path) -> None:
-    """Fit, and write ``model.pt`` and ``without.npz``."""
+    """Fit, and write ``model.pt`` and ``without.npz``.
+
+    Raises:
+        ValueError: the line was fitted anew before: what it has heard would count twice.
+    """
     origin = origin_of(name, run)
+    if CLIPS in origin.settings:
+        raise ValueError(f"the line of {name} was fitted anew before; go on from the run that it was trained in")
     draws = embeddings_of(origin.model, name, cache)
     used = np.zeros(len(cache), np.bool_)
     used[np.concatenate([draw.clip for draw in draws])] = True
@@ -118,7 +126,7 @@ def refit(name: str, run: Path, cache: VoiceCache, out: Path) -> None:
     fresh = [each for each in sources_in(cache, used) if (each.source, each.label, each.generator) not in known]
     out.mkdir(parents=True, exist_ok=True)
     write_lines(out / WITHOUT, without)
-    told = {"readout_clips": int(used.sum()), "readout_draws": DRAWN, "readout_penalty": SETTINGS.penalty}
+    told = {CLIPS: int(used.sum()), "readout_draws": DRAWN, "readout_penalty": SETTINGS.penalty}
     torch.save(
         {
             "network": name,

@@ -20,7 +20,7 @@ from training.audio.manifest import VoiceRow
 from training.audio.members import ENGINES, SHIPPED, WITHOUT, ShippedVoice, logits_of
 from training.audio.origins import origin_of
 from training.audio.pairs import HELD, HELD_SPEAKERS
-from training.audio.readout import COPIES, DRAWN, SHARE, fit_lines, wanted_clips
+from training.audio.readout import COPIES, DRAWN, SHARE, fit_lines, refit, wanted_clips
 from training.models.registry import network
 from training.models.voice_cepstra import VoiceCepstra
 
@@ -171,3 +171,9 @@ def test_weights_that_stay_give_logits_the_same_part_under_another_calibration()
     assert kept_weights(fusion, steeper)["voice_raw"] == pytest.approx(fusion.weights["voice_raw"] / 2)
     with pytest.raises(ValueError, match="not fused of voice_raw"):
         kept_weights(fusion, {"voice_raw": known["voice_raw"]})
+
+
+def test_a_line_is_not_fitted_anew_twice(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fitted anew before"):
+        refit("voice_raw", SHIPPED, speech(), tmp_path)
+    assert not list(tmp_path.iterdir())
