@@ -122,7 +122,7 @@ def _prepare(data: bytes) -> tuple[NDArray[np.uint8], Image.Image, list[str], st
     image = _open(data)
     _check_size(*image.size)
     notes: list[str] = []
-    frames = int(getattr(image, "n_frames", 1))
+    frames = _frames(image)
     if image.format == "MPO":
         notes.append(f"first of {frames} pictures in the file")
     elif frames > 1 and image.format in ("TIFF", "HEIF"):
@@ -149,11 +149,7 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         pass
     except Exception as error:  # a hostile header can raise anything inside a plugin
-        raise MediaError(
-            f"the picture's header cannot be read: {_short(error)}",
-            code=ErrorCode.CORRUPT,
-            remedy="open it in a picture program and save it again",
-        ) from error
+        raise _unreadable(error) from error
     kind = _other_kind(data)
     if kind:
         raise MediaError(
@@ -171,6 +167,22 @@ def _open(data: bytes) -> Image.Image:
         "this is not a picture",
         code=ErrorCode.NOT_MEDIA,
         remedy=f"send {READS}",
+    )
+
+
+def _frames(image: Image.Image) -> int:
+    """Frames or pages; to count them a plugin reads the headers of all, which may be as broken as the first."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> MediaError:
+    return MediaError(
+        f"the picture's header cannot be read: {_short(error)}",
+        code=ErrorCode.CORRUPT,
+        remedy="open it in a picture program and save it again",
     )
 
 

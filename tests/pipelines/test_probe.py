@@ -131,6 +131,19 @@ def test_bad_files_get_their_own_code(data: bytes, kind: type[DeepScanError], co
     assert caught.value.remedy
 
 
+def test_a_tiff_whose_second_page_has_no_size_is_damaged_not_a_crash() -> None:
+    # One entry fewer in the directory: what was the last one's value is then read as the place of a second page.
+    data = bytearray(encoded(PHOTO, "TIFF"))
+    directory = int.from_bytes(data[4:8], "little")
+    data[directory] -= 1
+    last = directory + 2 + 12 * data[directory]
+    data[last : last + 4] = len(data).to_bytes(4, "little")
+    data += bytes(6)  # a page of no entries
+    with pytest.raises(MediaError) as caught:
+        probe_image(bytes(data))
+    assert caught.value.code is ErrorCode.CORRUPT
+
+
 def test_too_many_bytes_are_refused_before_anything_is_read() -> None:
     with pytest.raises(LimitError) as caught:
         probe_image(bytes(MAX_IMAGE_BYTES + 1))
