@@ -28,12 +28,13 @@ from training.augment import apply_damage, draw_damage
 from training.checkpoints import save_state
 from training.crops import crops_of
 from training.data.cache import PhotoCache, load_cache
-from training.data.photo_split import held_out_photos
+from training.data.photo_split import training_photos
 from training.memory import keep_memory
 from training.models.localising import FILE
 from training.models.output import normalised
 from training.models.registry import read_checkpoint
 from training.report import settings_of
+from training.settings import Settings
 
 PHOTOS, RIDGE, BATCH = 6000, 1.0, 64
 _LOG = logging.getLogger(__name__)
@@ -77,10 +78,12 @@ def embedded(model: nn.Module, crops: npt.NDArray[np.uint8]) -> Embedded:
     return np.concatenate(embeddings), np.concatenate(logits)
 
 
-def drawn_photos(cache: PhotoCache, label: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Photos of a class that may be trained on, sources by the square root of their size."""
+def drawn_photos(
+    cache: PhotoCache, settings: Settings, label: int, count: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Photos of a class that the run may be trained on, sources by the square root of their size."""
     labels, sources = np.array([row.label for row in cache.rows]), np.array([row.source for row in cache.rows])
-    some = np.flatnonzero((labels == label) & ~held_out_photos(cache))
+    some = np.flatnonzero((labels == label) & training_photos(cache, settings))
     sizes = {name: np.sqrt((sources[some] == name).sum()) for name in np.unique(sources[some])}
     mass = np.array([1 / sizes[name] for name in sources[some]])
     return rng.choice(some, count, replace=len(some) < count, p=mass / mass.sum())
@@ -104,10 +107,10 @@ def damaged(
     )
 
 
-def line_of_damage(model: nn.Module, cache: PhotoCache, size: int, margin: float, photos: int) -> tuple[Floats, float]:
-    """The line for a network that takes crops of ``size`` and ``margin``."""
-    rng = np.random.default_rng(5)
-    reals, fakes = (drawn_photos(cache, label, photos, rng) for label in (0, 1))
+def line_of_damage(model: nn.Module, cache: PhotoCache, settings: Settings, photos: int) -> tuple[Floats, float]:
+    """The line for the network of a run with these settings."""
+    rng, size, margin = np.random.default_rng(5), settings.size, settings.margin
+    reals, fakes = (drawn_photos(cache, settings, label, photos, rng) for label in (0, 1))
     xs, moved, labels, began = [], [], [], time.monotonic()
     for start in range(0, photos, 500):
         some = slice(start, start + 500)
@@ -140,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     _, model, _ = read_checkpoint(checkpoint)
     settings, _ = settings_of(checkpoint)
     photos = load_cache(options.cache / "photos")
-    slope, bias = line_of_damage(model, photos, settings.size, settings.margin, options.photos)
+    slope, bias = line_of_damage(model, photos, settings, options.photos)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     average = state["average"]
     average["classifier.weight"] -= torch.from_numpy(slope)[None].to(average["classifier.weight"])

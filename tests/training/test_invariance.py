@@ -17,6 +17,7 @@ from training.data.photo_split import held_out_photos
 from training.invariance import damaged, drawn_photos, line_of_damage, shift_line
 from training.models.localising import FILE
 from training.models.output import Output
+from training.settings import Settings
 
 LANDMARKS = np.array([[20, 26], [44, 26], [32, 38], [23, 48], [41, 48]], np.float32)
 
@@ -67,7 +68,7 @@ def test_the_same_damage_meets_a_real_and_a_fake_photo_and_differs_from_place_to
 
 def test_photos_of_one_class_are_drawn_and_none_that_is_held_out() -> None:
     cache = photos(400)
-    drawn = drawn_photos(cache, 1, 300, np.random.default_rng(1))
+    drawn = drawn_photos(cache, Settings(), 1, 300, np.random.default_rng(1))
     assert {cache.rows[item].label for item in drawn.tolist()} == {1}
     assert not held_out_photos(cache)[drawn].any()
 
@@ -83,7 +84,7 @@ class Brightness(nn.Module):
 def test_the_line_of_a_network_follows_what_its_features_show(caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(1)
     with caplog.at_level("INFO"):
-        weight, _ = line_of_damage(Brightness(), photos(), 32, 1.3, 60)
+        weight, _ = line_of_damage(Brightness(), photos(), Settings(size=32, margin=1.3), 60)
     assert weight.shape == (3,)
     assert weight[0] > 0.2
     assert "60 of 60 pairs" in caplog.text

@@ -13,10 +13,11 @@ from pipelines.novelty import profile
 from training.data.manifest import Row
 from training.models.clip_head import ClipHead
 from training.models.imagenet_cnn import ImagenetCnn
+from training.models.output import set_line
 from training.video.fit import Members, chosen_members, cross_fitted, fit_record
 from training.video.folds import clip_folds, source_of
 from training.video.frozen import standardised_line
-from training.video.head import fit_line, set_line
+from training.video.head import fit_line
 
 
 def rows_of(count: int) -> tuple[list[Row], list[frozenset[str]]]:

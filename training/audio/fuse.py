@@ -119,16 +119,13 @@ def calibrated(held: Members, runs: Mapping[str, Path], mass: Floats, told: str)
     """
     found: dict[str, Calibration] = {}
     drawn = np.random.default_rng(6).choice(len(mass), DRAWS, p=mass)
+    records = ModelRepository()
     for column, name in enumerate(held.names):
-        known = None
-        if runs[name] == SHIPPED:
-            known = ModelRepository().record(name).calibration
-        elif name == "voice_cepstra" and (own := Fit.read(runs[name] / "calibration.json")):
-            known = own.calibration
-        if known is None and (runs[name] == SHIPPED or name == "voice_cepstra"):
-            raise FileNotFoundError(f"{name} has no calibration: python -m training.audio.calibrate RUN")
-        if known is not None:
-            found[name] = known
+        if runs[name] == SHIPPED or name == "voice_cepstra":
+            own = records.record(name) if runs[name] == SHIPPED else Fit.read(runs[name] / "calibration.json")
+            if own is None or own.calibration is None:
+                raise FileNotFoundError(f"{name} has no calibration: python -m training.audio.calibrate RUN")
+            found[name] = own.calibration
             continue
         slope, intercept = platt(held.logits[:, column], held.scored.label, mass * len(mass))
         odds = slope * held.logits[:, column] + intercept
@@ -157,9 +154,9 @@ def kept_weights(fusion: Fusion | None, calibrations: Mapping[str, Calibration])
     """
     if fusion is None or set(fusion.weights) != set(calibrations):
         raise ValueError(f"the verdict of the repository is not fused of {', '.join(calibrations)}")
-    found = {}
+    found, records = {}, ModelRepository()
     for name, weight in fusion.weights.items():
-        before = ModelRepository().record(name).calibration
+        before = records.record(name).calibration
         if before is None:
             raise ValueError(f"{name} is a member of the verdict and has no calibration")
         found[name] = weight * before.slope / calibrations[name].slope

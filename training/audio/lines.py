@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
+from training.models.output import set_line
 from training.models.voice_cnn import VoiceMfcc, VoiceSpectrogram
 from training.models.voice_raw import VoiceRaw
 
@@ -63,7 +63,6 @@ def line_in(model: nn.Module) -> Line:
     return Line(weight, bias)
 
 
-@torch.no_grad()
 def put_line(model: nn.Module, line: Line) -> None:
     """Give a network another line; the local scores of ``voice_raw`` keep the line of their own.
 
@@ -73,10 +72,9 @@ def put_line(model: nn.Module, line: Line) -> None:
     layer, other, part = _closing(model)
     weight, bias = line.weight.copy(), line.bias
     if other is not None:
-        weight[part] -= other.weight[0].double().numpy()
-        bias -= float(other.bias)
-    layer.weight.copy_(torch.from_numpy(weight)[None])
-    layer.bias.fill_(bias)
+        weight[part] -= other.weight.detach()[0].double().numpy()
+        bias -= float(other.bias.detach())
+    set_line(layer, weight, bias)
 
 
 def write_lines(path: Path, lines: Mapping[str, Line]) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -75,6 +77,13 @@ class Affine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.factor + self.shift
+
+
+def set_line(layer: nn.Linear, line: npt.NDArray[np.float64], bias: float) -> None:
+    """Put a fitted line [d] into a layer with one answer."""
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(line[None]).float())
+        layer.bias.fill_(bias)
 
 
 class LinearHead(nn.Module):

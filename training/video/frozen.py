@@ -24,11 +24,11 @@ from pipelines.video.pooling import pooled
 from training.fusion import Floats, Ints
 from training.memory import keep_memory
 from training.models.imagenet_cnn import ImagenetCnn, pretrained
-from training.models.output import normalised
+from training.models.output import normalised, set_line
 from training.prepare import data_folder
 from training.video.clips import clip_file, read_clip
 from training.video.folds import clip_folds
-from training.video.head import fit_line, set_line, write_head
+from training.video.head import fit_line, write_head
 from training.video.sequence import draw_weights
 from training.video.table import Clip, labels_of, main_track, read_table
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from cards.repository import ModelRepository
@@ -27,7 +26,7 @@ from pipelines.video.sequences import stretched
 from training.checkpoints import save_state
 from training.fusion import Floats
 from training.models.clip_head import ClipHead
-from training.models.output import CLIP_FRAMES
+from training.models.output import CLIP_FRAMES, set_line
 from training.prepare import data_folder
 from training.report import sources_of
 from training.video.folds import clip_folds
@@ -63,13 +62,6 @@ def fit_line(features: Floats, labels: np.ndarray, weights: Floats, ridge: float
     duals = np.linalg.solve(centred @ centred.T + ridge * np.diag(1.0 / weights), np.where(labels == 1, 1.0, -1.0))
     line = centred.T @ duals / scale
     return line, float(-centre @ line)
-
-
-def set_line(layer: nn.Linear, line: Floats, bias: float) -> None:
-    """Put a fitted line [d] into a layer with one answer."""
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(line[None]).float())
-        layer.bias.fill_(bias)
 
 
 def out_of_fold(clips: Sequence[Clip], features: Floats) -> Floats:
