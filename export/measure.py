@@ -27,7 +27,7 @@ from pipelines.metrics import mean_of
 from pipelines.onnx_infer import OnnxInfer
 from training.report import FusedFit
 
-MEMBER, VERDICT = "frame_cnn", "image_verdict"
+MEMBER, VERDICT = "photo_cnn", "image_verdict"
 """The network whose embedding and heat map the verdict shows, and the verdict's own model."""
 
 

@@ -24,7 +24,7 @@ from cards.record import VersionRecord
 from cards.repository import ModelRepository
 from export import face_detector, generate, speaker_embedding, voice_activity
 from export.folders import replace_folder
-from export.graph import add_record_output, compacted, record_words, safetensors_bytes, write_bytes
+from export.graph import WEIGHTS, add_record_output, compacted, record_words, safetensors_bytes, write_bytes
 from export.networks import INPUTS, example_arrays, half, outputs_of, served_form, weights_of
 from export.provenance import settings_in, told_of
 from export.quantize import int8_result
@@ -68,7 +68,8 @@ def export_model(
         version: number of the version folder, which is replaced whole.
         int8: measure INT8 of a crop network (and keep the file where it is worth it).
         extra: fields of the record to add or replace, such as the measured table.
-        compact: keep the weights of the ONNX file in half precision too, to which they are rounded anyway.
+        compact: let the ONNX file refer to ``weights.safetensors`` for the weights, which are rounded to half precision
+            anyway, instead of holding them again.
 
     Raises:
         ValueError: the model is unknown, or the checkpoint is missing or another network's.
@@ -99,15 +100,15 @@ def export_model(
     side = card.preprocessing.size if card.preprocessing else card.inputs[0].shape[-1]
     folded = half(trained, entry.example())
     weights = safetensors_bytes(weights_of(folded))
-    weights_sha256 = write_bytes(partial / "weights.safetensors", weights)
+    weights_sha256 = write_bytes(partial / WEIGHTS, weights)
     served = served_form(entry, folded, card.preprocessing)
     names = INPUTS[entry.takes]
     arrays = example_arrays(entry, side, SECOND_BATCH)
     graph = to_onnx(served, [torch.from_numpy(arrays[name][:2]) for name in names], names, card.name, outputs_of(entry))
     add_record_output(graph, record_words(weights), names[0])
-    if compact:
-        graph = compacted(graph)
     onnx.checker.check_model(graph, full_check=True)
+    if compact:
+        graph = compacted(graph, weights)
     write_bytes(partial / "model.onnx", graph.SerializeToString(deterministic=True))
     photos = load_cache(cache / "photos") if entry.takes == "crop" and (cache / "photos").is_dir() else None
     if photos is not None and card.preprocessing is not None:
@@ -157,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument("--version", type=int, default=1)
     parser.add_argument("--no-int8", action="store_true")
-    parser.add_argument("--compact", action="store_true", help="weights in half precision in the ONNX file too")
+    parser.add_argument("--compact", action="store_true", help="the ONNX file refers to weights.safetensors")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     began = time.monotonic()

@@ -30,8 +30,8 @@ def test_perf_analyzer_measures_both_protocols(triton_server: Server, protocol: 
     assert latency.requests_per_second > 0
     times, hits = server.spent(before, server.counters(http))
     calls = {time.model: time.calls for time in times}
-    assert {"image_probe", "image_decode", "image_faces", "image_verdict", "face_detector", "frame_cnn"} <= set(calls)
-    assert calls["frame_cnn"] == pytest.approx(1.0, abs=0.3)
+    assert {"image_probe", "image_decode", "image_faces", "image_verdict", "face_detector", "photo_cnn"} <= set(calls)
+    assert calls["photo_cnn"] == pytest.approx(1.0, abs=0.3)
     assert hits == 0
 
 

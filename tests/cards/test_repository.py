@@ -61,7 +61,7 @@ def test_a_weight_file_changed_by_one_byte_is_refused_by_name(copy: Path) -> Non
 def test_what_a_photo_needs_is_found_by_steps_and_calls() -> None:
     repository = ModelRepository()
     photo = repository.needed_by(["deepfake_image"])
-    assert {"image_probe", "image_faces", "image_verdict", "face_detector", "frame_cnn"} <= set(photo)
+    assert {"image_probe", "image_faces", "image_verdict", "face_detector", "photo_cnn"} <= set(photo)
     assert not any(name.startswith(("audio", "voice", "video")) for name in photo)
     assert set(photo) | {"deepfake_audio"} <= set(repository.needed_by(["deepfake_image", "deepfake_audio"]))
     assert repository.needed_by([]) == []

@@ -84,7 +84,7 @@ def test_faces_and_logits_are_those_of_opencv(twin: dali_image.CpuTwin, name: st
     assert len(by_dali) == len(by_opencv) > 0
     for ours, expected in zip(by_dali, by_opencv):
         assert np.allclose(ours.box, expected.box, atol=0.5)
-        logit, other = ours.logits["frame_cnn"], expected.logits["frame_cnn"]
+        logit, other = ours.logits["photo_cnn"], expected.logits["photo_cnn"]
         assert abs(logit - other) < 0.02
         assert (logit >= 0) == (other >= 0)
 

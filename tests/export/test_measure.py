@@ -59,8 +59,8 @@ def verdict_of(models: Path, name: str) -> tuple[Reason, ...]:
 
 def test_what_cannot_be_judged_is_counted_not_scored(models: Path, folder: Path) -> None:
     judged = judge_folder(folder, ModelRepository(models))
-    assert {"image_verdict", "frame_cnn"} <= set(judged)
-    assert judged["frame_cnn"][0].probability != judged["frame_cnn"][2].probability
+    assert {"image_verdict", "photo_cnn"} <= set(judged)
+    assert judged["photo_cnn"][0].probability != judged["photo_cnn"][2].probability
     rows = judged["image_verdict"]
     assert [(row.fake, row.probability is None) for row in rows] == [(False, False), (False, True), (True, False)]
 
@@ -81,5 +81,5 @@ def test_records_are_written_together_and_the_fusion_fits_its_member(
 
 def test_a_member_with_another_record_is_noticed(models: Path, calibration: Path) -> None:
     write_fusion(ModelRepository(models), FusedFit.read(calibration))
-    renew_record(ModelRepository(models), "frame_cnn", {"notes": ("changed afterwards",)})
+    renew_record(ModelRepository(models), "photo_cnn", {"notes": ("changed afterwards",)})
     assert Reason.FUSION_MISMATCH in verdict_of(models, "astronaut.jpg")

@@ -64,5 +64,5 @@ def test_no_face_changes_its_label(name: str) -> None:
     ours = analyzer.evidence(pixels, probed.info).faces
     expected = analyzer.evidence(decode_image(probed.picture), probed.info).faces
     assert len(ours) == len(expected) > 0
-    signs = [[face.logits["frame_cnn"] >= 0 for face in faces] for faces in (ours, expected)]
+    signs = [[face.logits["photo_cnn"] >= 0 for face in faces] for faces in (ours, expected)]
     assert signs[0] == signs[1]

@@ -46,7 +46,7 @@ def test_the_founding_documents_lines(tmp_path: Path, monkeypatch: pytest.Monkey
     result = engine.predict_image(str(PHOTO))
     assert result.notes == ("./trained_models does not exist: the shipped models were used",)
     text = str(result)
-    for part in (str(result.label), f"{result.fake_probability:.4f}", "frame_cnn", result.notes[0]):
+    for part in (str(result.label), f"{result.fake_probability:.4f}", "photo_cnn", result.notes[0]):
         assert part in text
     assert json.loads(result.to_json())["notes"] == list(result.notes)
     (tmp_path / "trained_models").mkdir()

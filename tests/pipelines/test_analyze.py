@@ -90,8 +90,8 @@ def test_all_faces_of_a_photo_go_to_the_network_in_full_batches(infer: CountingI
     head = np.asarray(Image.open(SAMPLES / "astronaut.jpg").crop((130, 0, 330, 200)))
     verdict = scan(encoded(np.tile(head, (rows, columns, 1))), infer)
     assert len(verdict.faces) == rows * columns
-    largest = REPOSITORY.card("frame_cnn").max_batch_size
-    batches = [count for name, count in infer.calls if name == "frame_cnn"]
+    largest = REPOSITORY.card("photo_cnn").max_batch_size
+    batches = [count for name, count in infer.calls if name == "photo_cnn"]
     assert sum(batches) == rows * columns
     assert len(batches) == -(-rows * columns // largest)
 

@@ -80,7 +80,7 @@ def test_noise_that_answers_weakly_is_strange_by_its_profile_alone() -> None:
 
 
 def test_a_record_whose_file_has_no_hash_is_refused() -> None:
-    told = json.loads((ModelRepository().folder("frame_cnn") / "record.json").read_text(encoding="utf-8"))
+    told = json.loads((ModelRepository().folder("photo_cnn") / "record.json").read_text(encoding="utf-8"))
     told["novelty"] = {
         "file": "elsewhere.npz",
         "threshold": 1.0,
@@ -139,7 +139,7 @@ def test_a_face_that_is_further_still_is_inconclusive_and_keeps_its_probability(
 
 def test_parameters_that_were_changed_are_refused(tmp_path: Path) -> None:
     verdict_with(tmp_path, 1.0, 2.0)
-    file = tmp_path / "models" / "frame_cnn" / "1" / FILE
+    file = tmp_path / "models" / "photo_cnn" / "1" / FILE
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(InstallationError, match=r"novelty\.npz"):
         LocalJudge(ModelRepository(tmp_path / "models"))

@@ -89,6 +89,7 @@ NETWORKS: dict[str, Network] = {
     entry.name: entry
     for entry in (
         _crop("frame_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
+        _crop("photo_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 176),
         _crop("detail_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
         _crop("blend_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
         _crop("portrait_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 128),

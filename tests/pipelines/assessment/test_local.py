@@ -60,9 +60,9 @@ def test_rows_count_labels_and_take_unscored_photos_out_of_the_auc(judge: LocalJ
     reals = [said(0.1, Label.REAL, -9.0), said(0.85, Label.FAKE, -9.0)]
     rows = {row.detector: row for row in detector_rows("none", [True] * 3 + [False] * 2, [*fakes, *reals])}
     assert set(rows) == {VERDICT, *(row.name for row in base.evidence)}
-    assert "frame_cnn" in rows
+    assert "photo_cnn" in rows
     assert rows[VERDICT].unscored == 1
     assert rows[VERDICT].auc.value == pytest.approx(0.75)  # of four pairs one is wrong
     assert (rows[VERDICT].found.count, rows[VERDICT].found.total) == (1, 3)
     assert (rows[VERDICT].flagged.count, rows[VERDICT].flagged.total) == (1, 2)
-    assert (rows["frame_cnn"].found.count, rows["frame_cnn"].flagged.count) == (1, 0)
+    assert (rows["photo_cnn"].found.count, rows["photo_cnn"].flagged.count) == (1, 0)
