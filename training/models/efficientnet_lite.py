@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The backbone and a linear head. Input: normalised float [n, 3, s, s] with s a multiple of 32."""
+    """The backbone and a linear head. Input: normalised float [n, 3, s, s]; a cell of the map is 32 px."""
 
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class EfficientNetLite0(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def features(self, x: Tensor) -> Tensor:
-        """The last map, [n, 1280, s/32, s/32]."""
+        """The last map, [n, 1280, c, c] with c = s / 32, rounded up."""
         x = functional.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
