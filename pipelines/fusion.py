@@ -85,11 +85,17 @@ def combine_faces(log_odds: Sequence[float], real_quantiles: Sequence[float]) ->
     return min(largest, tails.value(float(corrected)))
 
 
+CAUTION = 1.5
+"""The upper twentieth of a verdict's table comes from some twenty real faces; the upper 95 % limit of an exponential's
+scale that is known from so few is one and a half times the estimate (2n / chi-square). With the estimate itself mosaics
+of 30 faces of new sources are flagged more than twice as often as single faces of them (training/EXPERIMENTS.md)."""
+
+
 class _TailTable:
     """P(real face >= value) from quantiles, and its inverse.
 
     The table ends at its last quantile but one (the last is the largest value seen, which says little);
-    above it the tail falls exponentially, with the scale of the table's upper twentieth.
+    above it the tail falls exponentially, with the scale of the table's upper twentieth, times :data:`CAUTION`.
     """
 
     def __init__(self, quantiles: NDArray[np.float64]) -> None:
@@ -97,7 +103,7 @@ class _TailTable:
         self._tails = 1.0 - np.arange(len(quantiles) - 1) / (len(quantiles) - 1)
         back = max(1, len(self._values) // 20)
         fall = np.log(self._tails[-1 - back] / self._tails[-1]) if len(self._values) > back else 1.0
-        self._scale = max(float((self._values[-1] - self._values[-1 - back]) / fall), 1e-3)
+        self._scale = CAUTION * max(float((self._values[-1] - self._values[-1 - back]) / fall), 1e-3)
 
     def tail(self, value: float) -> float:
         if value > self._values[-1]:
