@@ -6,6 +6,8 @@ shrinks about the centre of the crop by that factor.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -108,6 +110,30 @@ def align_faces(
     for crop, matrix in zip(crops, transforms, strict=True):
         crop[...] = warp_crop(pixels, matrix, size, border)
     return crops
+
+
+def align_each(
+    pixels: Pixels, landmarks: npt.NDArray[np.floating[Any]], geometries: Iterable[tuple[int, float]]
+) -> dict[tuple[int, float], Pixels]:
+    """Aligned crops of several sizes and margins, as :func:`align_faces` cuts them.
+
+    Of two that show the face at one scale the smaller is the middle of the larger, so that a photo is drawn once for
+    both.
+
+    Args:
+        geometries: sizes and margins.
+    """
+    made: dict[tuple[int, float], Pixels] = {}
+    for size, margin in sorted(set(geometries), reverse=True):
+        for (wide, reach), crops in made.items():
+            inset, odd = divmod(wide - size, 2)
+            if not odd and math.isclose(wide / reach, size / margin, rel_tol=1e-5):
+                middle = slice(inset, inset + size)
+                made[size, margin] = np.ascontiguousarray(crops[:, middle, middle])
+                break
+        else:
+            made[size, margin] = align_faces(pixels, landmarks, size, margin)
+    return made
 
 
 def warp_crop(pixels: Pixels, matrix: FloatArray, size: int, border: int = cv2.BORDER_REPLICATE) -> Pixels:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cards.card import FaceDetection
 from cards.repository import ModelRepository
 from deepscan_client.verdict import Verdict
-from pipelines.image.align import align_faces
+from pipelines.image.align import align_each
 from pipelines.image.decode import decode_image
 from pipelines.image.evidence import FaceEvidence, PhotoEvidence
 from pipelines.image.faces import Faces, find_faces
@@ -90,14 +90,8 @@ class PhotoAnalyzer:
 
     def _crops(self, pixels: NDArray[np.uint8], found: Faces) -> dict[str, NDArray[np.uint8]]:
         """Aligned crops for each network; networks with one preprocessing share them."""
-        made: dict[tuple[int, float], NDArray[np.uint8]] = {}
-        crops: dict[str, NDArray[np.uint8]] = {}
-        for card in self._networks:
-            key = geometry(card)
-            if key not in made:
-                made[key] = align_faces(pixels, found.landmarks, *key)
-            crops[card.name] = made[key]
-        return crops
+        made = align_each(pixels, found.landmarks, map(geometry, self._networks))
+        return {card.name: made[geometry(card)] for card in self._networks}
 
     def _ask(self, crops: dict[str, NDArray[np.uint8]], heatmaps: bool) -> dict[str, Arrays]:
         """Every network on all crops: independent calls go in together."""
@@ -126,7 +120,7 @@ class PhotoAnalyzer:
                 box=tuple(found.boxes[i].tolist()),
                 score=float(found.scores[i]),
                 landmarks=tuple((float(x), float(y)) for x, y in found.landmarks[i]),
-                sharpness=_sharpness(crops[first.name][i]),
+                sharpness=_sharpness(crops[draws.name][i]),
                 logits={name: float(answer["LOGIT"][i, 0]) for name, answer in answers.items()},
                 novelty=None if far is None else float(far[i]),
                 heatmap=None if maps is None else maps[i].tolist(),

@@ -10,6 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.image.align import (
+    TEMPLATE,
+    align_each,
     align_faces,
     face_sizes,
     inverse_transforms,
@@ -125,3 +127,20 @@ def test_impossible_crops_are_refused(size: int, margin: float) -> None:
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\[n, 5, 2\]"):
         similarities(np.zeros((5, 2)), 160, 1.3)
+
+
+def test_crops_at_one_scale_are_the_middle_of_the_widest() -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    pixels = cv2.GaussianBlur(pixels, (0, 0), 2.0)
+    points = (TEMPLATE[None] * 150 + [[120.0, 90.0]]).astype(np.float32)
+    shapes = [(160, 1.3), (176, 176 * 1.9 / 192), (192, 1.9)]
+    made = align_each(pixels, points, shapes)
+    assert set(made) == set(shapes)
+    np.testing.assert_array_equal(made[shapes[1]], made[shapes[2]][:, 8:-8, 8:-8])
+    for size, margin in shapes:
+        alone = align_faces(pixels, points, size, margin)
+        apart = np.abs(made[size, margin].astype(int) - alone.astype(int))
+        assert apart.mean() < 0.5, "within what the reduction of the photo rounds"
+        assert made[size, margin].flags.c_contiguous
+    other = align_each(pixels, points, [(160, 1.3), (176, 1.9)])
+    np.testing.assert_array_equal(other[160, 1.3], align_faces(pixels, points, 160, 1.3))
