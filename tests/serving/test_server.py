@@ -260,7 +260,7 @@ def test_a_server_for_photos_loads_what_photos_need() -> None:
     with running_server(watch=False, media={Medium.IMAGE}) as server, DeepScanClient(server.grpc_url) as client:
         assert client.detect_image(PHOTO).faces
         loaded = set(stub_processes(server.pid).values())
-    assert "frame_cnn" in loaded
+    assert "photo_cnn" in loaded
     assert not any(name.startswith(("voice", "audio", "deepfake_video")) for name in loaded)
 
 
