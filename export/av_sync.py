@@ -24,7 +24,7 @@ from export import generate
 from export.graph import add_record_output, half_rounded, record_words, safetensors_bytes, write_bytes
 from export.networks import load_weights, weights_of
 from export.provenance import without_paths
-from export.record import git_revision, hashes, now, write_record
+from export.record import WEIGHTS, git_revision, hashes, now, write_record
 from export.torch_graph import parity, to_onnx
 from pipelines.analyzers.lip_sync import MEL_PER_FRAME, NETWORK, STRETCH
 from pipelines.audio.mel import BANDS
@@ -70,7 +70,7 @@ def write(run: Path, target: Path) -> dict[str, float]:
     add_record_output(model, record_words(weights), batched="LIPS")
     onnx.checker.check_model(model, full_check=True)
     target.mkdir(parents=True, exist_ok=True)
-    write_bytes(target / "weights.safetensors", weights)
+    write_bytes(target / WEIGHTS, weights)
     write_bytes(target / "model.onnx", model.SerializeToString(deterministic=True))
     errors = parity(served, target / "model.onnx", arrays, outputs=OUTPUTS)
     sources = tuple(DataSource.model_validate(each) for each in json.loads(state["trained_on"]))
@@ -81,7 +81,7 @@ def write(run: Path, target: Path) -> dict[str, float]:
         created=now(),
         git_revision=git_revision(),
         files=files,
-        weights_sha256=files["weights.safetensors"],
+        weights_sha256=files[WEIGHTS],
         parity=errors,
         trained_on=sources,
         training=without_paths(json.loads(state["settings"])),

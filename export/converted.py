@@ -8,7 +8,7 @@ import onnx
 
 from cards.record import VersionRecord
 from export.graph import compacted, write_bytes
-from export.record import git_revision, hashes, now, write_record
+from export.record import WEIGHTS, git_revision, hashes, now, write_record
 
 
 def write_converted(target: Path, model: onnx.ModelProto, weights: bytes, *, origin: str, licence: str) -> None:
@@ -21,7 +21,7 @@ def write_converted(target: Path, model: onnx.ModelProto, weights: bytes, *, ori
     """
     target.mkdir(parents=True, exist_ok=True)
     for name, content in (
-        ("weights.safetensors", weights),
+        (WEIGHTS, weights),
         ("model.onnx", compacted(model).SerializeToString(deterministic=True)),
     ):
         print(f"{target / name}: {len(content)} bytes, sha256 {write_bytes(target / name, content)}")
@@ -32,7 +32,7 @@ def write_converted(target: Path, model: onnx.ModelProto, weights: bytes, *, ori
         created=now(),
         git_revision=git_revision(),
         files=files,
-        weights_sha256=files["weights.safetensors"],
+        weights_sha256=files[WEIGHTS],
         origin=origin,
         licence=licence,
         commercial=True,

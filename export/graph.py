@@ -19,10 +19,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 from safetensors.numpy import save
 
+from export.record import WEIGHTS
+
 OPSET = 20
 IR_VERSION = 10
 HALF = "_half"
-WEIGHTS = "weights.safetensors"
 SMALL = 256
 """Numbers below which a tensor is not worth a cast."""
 

@@ -27,8 +27,7 @@ from pipelines.metrics import mean_of
 from pipelines.onnx_infer import OnnxInfer
 from training.report import FusedFit
 
-MEMBER, VERDICT = "photo_cnn", "image_verdict"
-"""The network whose embedding and heat map the verdict shows, and the verdict's own model."""
+VERDICT = "image_verdict"
 
 
 def judge_folder(folder: Path, repository: ModelRepository) -> dict[str, list[Judged]]:

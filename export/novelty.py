@@ -13,12 +13,13 @@ from pathlib import Path
 
 from cards.record import Novelty
 from cards.repository import ModelRepository
-from export.measure import MEMBER, VERDICT, renew_record
+from export.measure import VERDICT, renew_record
 from export.record import hashes
 from training.novelty import TOLD
+from training.report import settings_of
 
 
-def install(run: Path, repository: ModelRepository, model: str = MEMBER) -> None:
+def install(run: Path, repository: ModelRepository, model: str) -> None:
     """Copy the parameters of a run into the newest version of a network, and renew the records.
 
     Raises:
@@ -38,11 +39,10 @@ def install(run: Path, repository: ModelRepository, model: str = MEMBER) -> None
 def main(arguments: list[str] | None = None) -> int:
     """Install the parameters of a run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run, where training.novelty wrote")
-    parser.add_argument("--model", default=MEMBER)
+    parser.add_argument("run", type=Path, help="folder of the run, where training.novelty wrote beside last.pt")
     parser.add_argument("--models", type=Path, help="model repository")
     options = parser.parse_args(arguments)
-    install(options.run, ModelRepository(options.models), options.model)
+    install(options.run, ModelRepository(options.models), settings_of(options.run / "last.pt")[0].network)
     return 0
 
 

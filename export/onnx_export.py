@@ -24,11 +24,11 @@ from cards.record import VersionRecord
 from cards.repository import ModelRepository
 from export import face_detector, generate, speaker_embedding, voice_activity
 from export.folders import replace_folder
-from export.graph import WEIGHTS, add_record_output, compacted, record_words, safetensors_bytes, write_bytes
+from export.graph import add_record_output, compacted, record_words, safetensors_bytes, write_bytes
 from export.networks import INPUTS, example_arrays, half, outputs_of, served_form, weights_of
 from export.provenance import settings_in, told_of
 from export.quantize import int8_result
-from export.record import git_revision, hashes, now, write_record
+from export.record import WEIGHTS, git_revision, hashes, now, write_record
 from export.templates import add_card, model_name
 from export.torch_graph import SECOND_BATCH, check_outputs, parity, to_onnx
 from training.crops import crops_of

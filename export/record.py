@@ -9,7 +9,8 @@ from pathlib import Path
 from cards.record import VersionRecord
 from cards.repository import sha256_file
 
-HASHED = ("model.onnx", "model.int8.onnx", "weights.safetensors", "novelty.npz")
+WEIGHTS = "weights.safetensors"
+HASHED = ("model.onnx", "model.int8.onnx", WEIGHTS, "novelty.npz")
 """Files of a version folder that a record vouches for, where they exist."""
 
 

@@ -120,7 +120,7 @@ class PhotoAnalyzer:
                 box=tuple(found.boxes[i].tolist()),
                 score=float(found.scores[i]),
                 landmarks=tuple((float(x), float(y)) for x, y in found.landmarks[i]),
-                sharpness=_sharpness(crops[draws.name][i]),
+                sharpness=_sharpness(crops[draws.name][i]),  # min_sharpness was set on this geometry
                 logits={name: float(answer["LOGIT"][i, 0]) for name, answer in answers.items()},
                 novelty=None if far is None else float(far[i]),
                 heatmap=None if maps is None else maps[i].tolist(),

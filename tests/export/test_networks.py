@@ -23,11 +23,12 @@ from cards.record import DataSource
 from deepscan_client.errors import InstallationError
 from export import onnx_export, provenance
 from export.generate import outdated
-from export.graph import WEIGHTS, expanded
+from export.graph import expanded
 from export.networks import INPUTS, example_arrays, folded, outputs_of, read_folded, served_form
 from export.onnx_export import export_model
 from export.provenance import without_paths
 from export.quantize import session
+from export.record import WEIGHTS
 from export.templates import add_card, card_text, model_name
 from export.torch_graph import check_outputs
 from pipelines.infer import Call, digest_hex

@@ -105,7 +105,7 @@ def verdict_with(tmp_path: Path, threshold: float, far: float) -> Verdict:
     limits = {"threshold": threshold, "abstain_above": far, "quantile": 0.99, "items": 300, "fitted_on": "noise"}
     (run / "novelty.json").write_text(json.dumps({"file": FILE, **limits}), encoding="utf-8")
     repository = ModelRepository(root)
-    install(run, repository)
+    install(run, repository, "photo_cnn")
     judge = LocalJudge(repository)
     return judge.verdict(*judge.read((SAMPLES / "astronaut.jpg").read_bytes()))
 

@@ -61,9 +61,8 @@ def test_shapes_are_those_of_the_contract(entry: Network) -> None:
     assert output.logit.shape == (2, 1)
     assert output.embedding.ndim == 2
     assert len(output.embedding) == 2
-    side = (
-        (1, entry.frames) if entry.frames else (-(-entry.size // CELLS.get(entry.name, 32)),) * 2
-    )  # the last cell may end beyond the picture
+    cells = -(-entry.size // CELLS.get(entry.name, 32))  # the last one may end beyond the picture
+    side = (1, entry.frames) if entry.frames else (cells, cells)
     assert output.cam.shape == (2, *side)
     assert all(torch.isfinite(value).all() for value in output)
 
