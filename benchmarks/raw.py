@@ -78,7 +78,8 @@ class RawBench:
                 raise ValueError(f"{subject.item} {place} {objection}")
             self._calls.append(list(recorder.calls))
         self._networks = {
-            name: load_network(repository, name) for name in dict.fromkeys(call.model for call in self._calls[0])
+            name: load_network(repository, name, threads=1)
+            for name in dict.fromkeys(call.model for call in self._calls[0])
         }
 
     def run(self, rounds: int) -> Raw:

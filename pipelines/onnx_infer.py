@@ -26,13 +26,15 @@ class OnnxNetwork:
     Args:
         card: names, session options.
         path: the ONNX file.
+        threads: that work at one layer; as the card says where it is left out.
 
     Raises:
         InstallationError: the file does not load.
     """
 
-    def __init__(self, card: ModelCard, path: Path) -> None:
+    def __init__(self, card: ModelCard, path: Path, threads: int | None = None) -> None:
         self._card, self._path = card, path
+        self._threads = threads or card.session.intra_op_threads
         self._always = frozenset(t.name for t in card.outputs if not t.optional)
         self._lock = threading.Lock()
         self._complete: onnxruntime.InferenceSession | None = None
@@ -63,7 +65,7 @@ class OnnxNetwork:
 
     def _load(self, model: str | bytes) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._card.session.intra_op_threads
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = self._card.session.inter_op_threads
         # A spinning thread takes a core from the other instances (recipes: 203 against fewer requests/s).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -100,9 +102,16 @@ def _does_not_load(card: ModelCard, path: Path, error: Exception) -> Installatio
 
 
 def load_network(
-    repository: ModelRepository, name: str, version: int | None = None, precision: Precision | None = None
+    repository: ModelRepository,
+    name: str,
+    version: int | None = None,
+    precision: Precision | None = None,
+    threads: int | None = None,
 ) -> OnnxNetwork:
     """A network of the repository, after its files were compared with the hashes of its record.
+
+    Args:
+        threads: see :class:`OnnxNetwork`.
 
     Raises:
         InstallationError: a file is missing, was changed, or does not load.
@@ -110,7 +119,7 @@ def load_network(
     card = repository.card(name)
     repository.verify(name, version)
     file = card.onnx_file(precision or card.serve["cpu"])
-    return OnnxNetwork(card, repository.folder(name, version) / file)
+    return OnnxNetwork(card, repository.folder(name, version) / file, threads)
 
 
 class OnnxInfer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -16,6 +17,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
+
+_DRAWERS = ThreadPoolExecutor(2, thread_name_prefix="align")
+"""Crops at different scales are drawn side by side: OpenCV lets go of the interpreter, and nothing else runs then."""
 
 #: Left eye, right eye, nose tip, mouth corners (as seen in the picture) in the unit square of a crop with margin 1.
 TEMPLATE: FloatArray = (
@@ -123,16 +127,19 @@ def align_each(
     Args:
         geometries: sizes and margins.
     """
-    made: dict[tuple[int, float], Pixels] = {}
+    drawn: dict[tuple[int, float], Future[Pixels]] = {}
+    middles: dict[tuple[int, float], tuple[tuple[int, float], slice]] = {}
     for size, margin in sorted(set(geometries), reverse=True):
-        for (wide, reach), crops in made.items():
+        for wide, reach in drawn:
             inset, odd = divmod(wide - size, 2)
             if not odd and math.isclose(wide / reach, size / margin, rel_tol=1e-5):
-                middle = slice(inset, inset + size)
-                made[size, margin] = np.ascontiguousarray(crops[:, middle, middle])
+                middles[size, margin] = (wide, reach), slice(inset, inset + size)
                 break
         else:
-            made[size, margin] = align_faces(pixels, landmarks, size, margin)
+            drawn[size, margin] = _DRAWERS.submit(align_faces, pixels, landmarks, size, margin)
+    made = {shape: crops.result() for shape, crops in drawn.items()}
+    for shape, (whole, middle) in middles.items():
+        made[shape] = np.ascontiguousarray(made[whole][:, middle, middle])
     return made
 
 
