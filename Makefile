@@ -19,7 +19,7 @@ endef
 
 help: ## this list
 	@echo "make scan                  scan the samples (sets everything up first)"
-	@echo "make scan FILES=\"a b\"      scan your photos and recordings"
+	@echo "make scan FILES=\"a b\"      scan your photos, recordings and videos"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / && $$1 != "scan" { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 scan: setup ## set up, start Triton, scan FILES or the samples, stop

@@ -26,8 +26,8 @@ def measured_lines() -> list[str]:
     accuracy = _read("dev_images.json")
     if accuracy:
         lines += [
-            "| group | real / fake | AUC (95 % interval) | EER | reals flagged | inconclusive |",
-            "|---|---|---|---|---|---|",
+            "| group | real / fake | AUC (95 % interval) | EER | reals flagged | fakes flagged | inconclusive |",
+            "|---|---|---|---|---|---|---|",
         ]
         quality = accuracy["quality"]
         for group in quality["groups"]:
@@ -38,6 +38,7 @@ def measured_lines() -> list[str]:
                 f"{_number(area['value'])} ({_number(area['low'])} to {_number(area['high'])})",
                 _percent(group["eer"]["value"]),
                 _percent(group["false_positive_rate"]),
+                _percent(group["true_positive_rate"]),
                 str(group["inconclusive"]),
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -68,9 +69,9 @@ def _voice_table(accuracy: dict[str, Any]) -> list[str]:
     (pooled,) = (each for each in accuracy["pooled"] if each["medium"] == "audio")
     groups = [*accuracy["quality"]["groups"], *pooled["quality"]["groups"]]
     lines = [
-        "| page | real / fake | AUC (95 % interval) | EER | reals flagged | inconclusive | "
+        "| page | real / fake | AUC (95 % interval) | EER | reals flagged | fakes flagged | inconclusive | "
         + "".join(f"{PEERS[name]} | " for name in shown).rstrip(),
-        "|" + "---|" * (6 + len(shown)),
+        "|" + "---|" * (7 + len(shown)),
     ]
     for group in groups:
         area = group["auc"]
@@ -80,6 +81,7 @@ def _voice_table(accuracy: dict[str, Any]) -> list[str]:
             f"{_number(area['value'])} ({_number(area['low'])} to {_number(area['high'])})",
             _percent(group["eer"]["value"]),
             _percent(group["false_positive_rate"]),
+            _percent(group["true_positive_rate"]),
             str(group["inconclusive"]),
             *(_number(peer.get(group["group"], {}).get("auc")) for peer in shown.values()),
         ]

@@ -190,8 +190,8 @@ def summary(run: Run, found: Sequence[Check]) -> str:
     ratio = p50 / median(run.raw.sums_ms)
     text = (
         f"{run.subject.one} takes {p50:.0f} ms over gRPC (median, one client, {run.items} different "
-        f"{run.subject.item}s, no cache), {ratio:.2f} times the sum of the same networks in plain ONNX Runtime "
-        f"({median(run.raw.sums_ms):.0f} ms), measured by perf_analyzer in the same run"
+        f"{run.subject.item}s, no cache), {ratio:.2f} times the sum of the same networks in plain ONNX Runtime on "
+        f"one thread ({median(run.raw.sums_ms):.0f} ms), measured by perf_analyzer in the same run"
     )
     if run.memory_bytes is not None:
         text += f"; the whole server tree holds {run.memory_bytes / 1e9:.2f} GB"

@@ -46,6 +46,8 @@ def _record(card: ModelCard, record: VersionRecord) -> list[str]:
         lines.append(f"- trained on {total:,} items from {len(record.trained_on)} sources (see record.json)")
     if record.calibration:
         lines.append(f"- calibrated on: {record.calibration.fitted_on}")
+    if record.fusion:
+        lines.append(f"- fused of: {', '.join(sorted(record.fusion.members))} (rule {record.fusion.rule})")
     for precision, result in record.precisions.items():
         verdict = "passed" if result.passed else "not served"
         lines.append(f"- {precision}: {verdict}. {result.note}")

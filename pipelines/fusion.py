@@ -68,8 +68,8 @@ def combine_faces(log_odds: Sequence[float], real_quantiles: Sequence[float]) ->
     The largest of n values of real faces is larger than one of them, so fifty real faces would add up to
     a fake. Each face's tail probability p under the distribution of real faces is taken, the smallest is
     corrected for n looks (Sidak, 1967: ``1 - (1 - p)^n``), and the log-odds of a single face with that
-    tail probability are returned. One face gives its own value back; a photo of n real faces is flagged as
-    often as a photo of one.
+    tail probability are returned. One face gives its own value back. Real faces of sources
+    that the quantiles do not know have a heavier tail (``CAUTION``).
 
     Args:
         log_odds: fused log-odds of each face, at least one.

@@ -87,7 +87,8 @@ def server_environment() -> dict[str, str]:
     """Environment variables of the server and its stubs.
 
     The stub finds this environment's site-packages through ``PATH`` and reads the ``.pth`` files of editable
-    installs there. One thread for each library: instances, not threads, share the cores. What is freed of pictures
+    installs there. One thread for each library: instances, not threads, share the cores (a card may give a
+    network more: that of ``face_detector``). What is freed of pictures
     and files goes back to the system at once: with its moving threshold the C library keeps it in the pools of many
     threads, some 350 MB after two long videos.
     """
