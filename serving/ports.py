@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import errno
 import socket
 from dataclasses import dataclass
 
@@ -21,19 +23,41 @@ class Ports:
     metrics: int = 8002
 
 
+def port_number(text: str) -> int:
+    """A port of a command line, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: no number from 1 to 65535.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to 65535")
+    return int(text)
+
+
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen there now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    """Whether a server could listen there now.
+
+    Raises:
+        InstallationError: not because of another server, but because of the address or of its rights.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with contextlib.closing(socket.socket(family)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError:
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             return False
-        return True
+        raise InstallationError(
+            f"nothing can listen on {host}, port {port}: {error.strerror or error}",
+            code=ErrorCode.ENVIRONMENT,
+            remedy="give --host an address of this machine, for example 127.0.0.1 or 0.0.0.0, and a port above 1023",
+        ) from error
+    return True
 
 
 def check(ports: Ports) -> None:
-    """Raise where a port is taken.
+    """Raise where a port is taken or may not be.
 
     Raises:
         InstallationError: names the port and what to do.

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from deepscan_client.errors import DeepScanError
 from serving.gateway import Gateway, check_gateway_port
-from serving.ports import LOOPBACK, Ports
+from serving.ports import LOOPBACK, Ports, port_number
 from serving.supervisor import Server, running_server
 
 CRASHES, CRASH_SECONDS = 3, 600.0
@@ -27,11 +27,13 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description="Run Triton and the gateway until Ctrl-C.")
     made.add_argument("--models", metavar="DIR", help="model repository (default: the shipped one)")
     made.add_argument("--host", default=LOOPBACK, help="address of the gateway (default: %(default)s)")
-    made.add_argument("--port", type=int, default=5000, help="port of the gateway (default: %(default)s)")
+    made.add_argument("--port", type=port_number, default=5000, help="port of the gateway (default: %(default)s)")
     made.add_argument("--no-gateway", action="store_true", help="Triton alone")
     made.add_argument("--profile", choices=("cpu", "onnx", "tensorrt"), default="cpu", help="default: %(default)s")
     for name, port in (("http", Ports.http), ("grpc", Ports.grpc), ("metrics", Ports.metrics)):
-        made.add_argument(f"--{name}-port", type=int, default=port, metavar="N", help=f"Triton's (default: {port})")
+        made.add_argument(
+            f"--{name}-port", type=port_number, default=port, metavar="N", help=f"Triton's (default: {port})"
+        )
     return made
 
 
