@@ -189,7 +189,10 @@ def schema(
     if write:
         schema_file().write_text(schema_text(), encoding="utf-8")
     else:
-        typer.echo(schema_text(), nl=False)
+        from deepscan.output import standard_output
+
+        with _typed_errors(Exit.FAILED), standard_output():
+            typer.echo(schema_text(), nl=False)
 
 
 # These commands belong to other rooms, whose own parsers read their arguments (also --help).

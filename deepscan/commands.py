@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from deepscan import service
 from deepscan.cli import Exit
@@ -18,6 +17,7 @@ from deepscan.drawings import Drawings
 from deepscan.evaluate import judge_items, make_report, report_table, summary_lines, write_plot
 from deepscan.inputs import Found, Walk
 from deepscan.labelled import EVALUATED, read_items
+from deepscan.output import STDOUT, Lines, lines_to, standard_output, writable
 from deepscan.safe import words
 from deepscan.scan import Result, Settings, scan
 from deepscan.show import Patience, err, out, results_table
@@ -47,24 +47,6 @@ def _open_service(triton: str | None, media: Iterable[Medium | None], heatmaps: 
         yield url
 
 
-@contextlib.contextmanager
-def _lines_to(target: str | None) -> Iterator[IO[str] | None]:
-    """Where JSON lines go; ``-`` is standard output."""
-    if target is None or target == "-":
-        yield sys.stdout if target else None
-        return
-    with _writable(target), Path(target).open("w", encoding="utf-8") as stream:
-        yield stream
-
-
-@contextlib.contextmanager
-def _writable(target: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RequestError(f"{target} cannot be written: {error.strerror}", remedy="name another file") from error
-
-
 @dataclass(frozen=True)
 class ScanTask:
     """``deepscan scan``."""
@@ -78,11 +60,17 @@ class ScanTask:
     num_frames: int | None = None
 
     def run(self, triton: str | None) -> Exit:
-        """Scan, show, and say how it went."""
+        """Scan, show, and say how it went.
+
+        Raises:
+            RequestError: two documents are wanted on standard output, or it or a file cannot be written.
+        """
+        if self.as_json and self.jsonl == STDOUT:
+            raise RequestError("--json and --jsonl - both write standard output", remedy="name a file after --jsonl")
         walk = Walk(self.paths)
         files = list(walk)  # once: each is opened to tell what it holds, and a server of our own loads by that
         heat, media = Medium.VIDEO in self.drawings.heat, {found.medium for found in files}
-        with _lines_to(self.jsonl) as lines, _open_service(triton, media, heat) as url:
+        with lines_to(self.jsonl) as lines, _open_service(triton, media, heat) as url:
             results = asyncio.run(self._judge(url, files, lines))
         self._show(results)
         failed = sum(result.verdict is None for result in results)
@@ -91,7 +79,7 @@ class ScanTask:
         err().print(f"{len(results) - failed} judged{failures}{skipped}")
         return Exit.SOME_FAILED if failed else Exit.DONE
 
-    async def _judge(self, url: str, files: Sequence[Found], lines: IO[str] | None) -> list[Result]:
+    async def _judge(self, url: str, files: Sequence[Found], lines: Lines | None) -> list[Result]:
         results: list[Result] = []
         # Over HTTP a server cannot tell its progress.
         grpc = not url.startswith(("http://", "https://"))
@@ -108,15 +96,14 @@ class ScanTask:
                     progress.advance(result.found.path)
                     kept = result.lean()
                     if lines is not None:
-                        lines.write(kept.to_line() + "\n")
-                        lines.flush()
+                        lines.write(kept.to_line())
                     await self._draw(result, len(results) + 1)
                     results.append(kept)
         return results
 
     async def _draw(self, result: Result, number: int) -> None:
         for folder, write in self.drawings.wanted:
-            with _writable(folder):
+            with writable(folder):
                 try:
                     await asyncio.to_thread(write, result, Path(folder), number)
                 except DeepScanError as error:  # the file changed after it was judged: its verdict stands
@@ -127,10 +114,11 @@ class ScanTask:
                     err().print(words(f"no picture of {result.found.path}: {type(error).__name__}: {error}"))
 
     def _show(self, results: list[Result]) -> None:
-        if self.as_json:
-            print(json.dumps([result.to_dict() for result in results], indent=2))
-        elif self.jsonl != "-":
-            out().print(results_table(results))
+        with standard_output():
+            if self.as_json:
+                print(json.dumps([result.to_dict() for result in results], indent=2))
+            elif self.jsonl != STDOUT:
+                out().print(results_table(results))
 
 
 @dataclass(frozen=True)
@@ -156,17 +144,18 @@ class EvaluateTask:
         with _open_service(triton, {item.found.medium for item in items}) as url:
             results = asyncio.run(judge(url))
         report = make_report(items, results, Path(self.manifest or self.path).resolve().name)
-        out().print(report_table(report))
-        for line in summary_lines(report):
-            out().print(words(line))
+        with standard_output():
+            out().print(report_table(report))
+            for line in summary_lines(report):
+                out().print(words(line))
         for result in results:
             if result.error is not None:
                 err().print(words(f"{result.found.path}: {result.error.code}: {result.error.message}"))
         if self.json_out is not None:
-            with _writable(self.json_out):
+            with writable(self.json_out):
                 Path(self.json_out).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if self.plot is not None:
-            with _writable(self.plot):
+            with writable(self.plot):
                 write_plot(items, results, Path(self.plot))
         return Exit.SOME_FAILED if report.failed else Exit.DONE
 
@@ -189,7 +178,8 @@ def list_models(folder: str | None) -> None:
         licence = (record.licence if record is not None else "") or repository.card(name).licence.name
         kind = repository.card(name).kind
         table.add_row(*map(words, (name, kind, ", ".join(map(str, versions)), auc, licence)))
-    out().print(table)
+    with standard_output():
+        out().print(table)
 
 
 def run_room(name: str, module: str, arguments: list[str]) -> int:

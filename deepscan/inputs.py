@@ -20,6 +20,8 @@ class Found:
     """As it was named, or below the folder that was named."""
     medium: Medium | None
     """By its first bytes, else by its name; None where neither says anything."""
+    fault: str = ""
+    """Why a folder could not be looked into: it is told as a file that failed, for something of it is missing."""
 
 
 @dataclass
@@ -32,13 +34,14 @@ class Walk:
 
     def __iter__(self) -> Iterator[Found]:
         for path in self.paths:
-            if Path(path).is_dir():
+            if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
                 yield from self._folder(path)
             else:
                 yield Found(path, medium_of(path))
 
     def _folder(self, root: str) -> Iterator[Found]:
-        for folder, below, files in os.walk(root):
+        faults: list[OSError] = []
+        for folder, below, files in os.walk(root, onerror=faults.append):
             below.sort()
             for name in sorted(files):
                 path = os.path.join(folder, name)  # noqa: PTH118  (a Path would tidy what was typed)
@@ -47,6 +50,8 @@ class Walk:
                     self.skipped += 1
                 else:
                     yield Found(path, medium)
+        for fault in faults:
+            yield Found(str(fault.filename or root), None, fault.strerror or str(fault))
 
 
 def medium_of(path: str) -> Medium | None:
@@ -88,8 +93,10 @@ def check_media(found: Found) -> Path:
     """The path of a file that can be sent.
 
     Raises:
-        DeepScanError: lost, not a regular file, or too large.
+        DeepScanError: lost, a folder that cannot be read, not a regular file, or too large.
     """
+    if found.fault:
+        raise RequestError(f"the folder cannot be read: {found.fault}", remedy="check its permissions")
     path = Path(found.path)
     try:
         if not path.exists():

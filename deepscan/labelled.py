@@ -40,7 +40,7 @@ def read_items(root: Path, manifest: Path | None = None, media: tuple[Medium, ..
     Raises:
         RequestError: nothing is there, or the manifest is wrong.
     """
-    if manifest is None and root.is_file():
+    if manifest is None and os.path.isfile(root):  # noqa: PTH113  (Path.is_file raises for a name that is too long)
         root, manifest = root.parent, root
     items = _from_manifest(root, manifest) if manifest is not None else list(_from_folders(root, media))
     if not items:
@@ -63,9 +63,9 @@ def _one_medium_each(items: list[Item]) -> list[Item]:
 
 
 def _from_folders(root: Path, media: tuple[Medium, ...]) -> Iterator[Item]:
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112
         raise RequestError(f"there is no folder {root}", remedy=LAYOUT)
-    for folder, below, files in os.walk(root):
+    for folder, below, files in os.walk(root, onerror=_not_walked):
         below.sort()
         inside = Path(folder).relative_to(root).parts
         place = next((i for i, name in enumerate(inside) if name.lower() in ("real", "fake")), None)
@@ -79,6 +79,11 @@ def _from_folders(root: Path, media: tuple[Medium, ...]) -> Iterator[Item]:
                 yield Item(Found(path, medium), inside[place].lower() == "fake", group)
 
 
+def _not_walked(error: OSError) -> None:
+    """What lies in a folder that cannot be read would be missing from every measure without a word."""
+    raise RequestError(f"{error.filename}: cannot be read: {error.strerror}", remedy="check its permissions") from error
+
+
 def _from_manifest(root: Path, manifest: Path) -> list[Item]:
     """CSV with a header, or one JSON object a line; paths are relative to ``root``, else to the manifest."""
     remedy = "columns are path, label (real or fake) and group (optional), as CSV with a header or as JSON lines"
@@ -90,7 +95,7 @@ def _from_manifest(root: Path, manifest: Path) -> list[Item]:
             rows = list(csv.DictReader(text.splitlines()))
     except (OSError, ValueError, csv.Error) as error:
         raise RequestError(f"{manifest}: cannot be read: {error}", remedy=remedy) from error
-    base = root if root.is_dir() else manifest.parent
+    base = root if os.path.isdir(root) else manifest.parent  # noqa: PTH112
     items = []
     for number, row in enumerate(rows, 1):
         label = _LABELS.get(str(row.get("label", "")).strip().lower()) if isinstance(row, dict) else None
@@ -98,7 +103,7 @@ def _from_manifest(root: Path, manifest: Path) -> list[Item]:
         if label is None or not isinstance(path, str) or not path:
             raise RequestError(f"{manifest}: row {number}: path or label is missing or wrong", remedy=remedy)
         place = base / path
-        if not place.exists() and (manifest.parent / path).exists():
+        if not os.path.exists(place) and os.path.exists(manifest.parent / path):  # noqa: PTH110
             place = manifest.parent / path
         group = str(row.get("group") or base.resolve().name)
         items.append(Item(Found(str(place), medium_of(str(place))), label, group))
