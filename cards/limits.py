@@ -26,6 +26,9 @@ MAX_VIDEO_FRAMES: Final = 250_000
 """Frames of one video, counted from its packets before anything is decoded."""
 MAX_ANIMATION_FRAMES: Final = 5_000
 """Pictures of one animated GIF, WebP or PNG: their times are known only after all of them were decoded."""
+MAX_ANIMATION_PIXELS: Final = 2_000_000_000
+"""Pixels of all those pictures together: each is drawn on a canvas of the whole size, however small it is in the file,
+and a thousand million of them take about three seconds. So 31 may have the largest size, or 960 one of 1920 x 1080."""
 MAX_JUDGED_FRAMES: Final = 300
 """Frames of one video that are looked at, whatever its length; a longer one is sampled more thinly, and says so."""
 MAX_TRACKED_FACES: Final = 6

@@ -14,7 +14,13 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cards.limits import MAX_ANIMATION_FRAMES, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, MAX_VIDEO_SECONDS
+from cards.limits import (
+    MAX_ANIMATION_FRAMES,
+    MAX_ANIMATION_PIXELS,
+    MAX_IMAGE_BYTES,
+    MAX_IMAGE_PIXELS,
+    MAX_VIDEO_SECONDS,
+)
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
 from pipelines.video.leaving import Check, checker
@@ -127,10 +133,14 @@ class AnimationSource:
         """Decode pictures in the order of time; arguments as of :func:`~pipelines.video.moments.wanted_frames`."""
         self.damaged = 0
         image = self._open()
+        drawn = -1
         for index in wanted_frames(self._times, self.info.seconds, num_frames, fps, window).tolist():
-            self._check()
             try:
-                image.seek(index)
+                for step in range(drawn + 1, index + 1):  # each is drawn over the one before it
+                    self._check()
+                    image.seek(step)
+                    image.load()
+                drawn = index
                 pixels = _flat(image)
             except (OSError, EOFError, ValueError, SyntaxError):
                 self.damaged += 1
@@ -151,11 +161,9 @@ class AnimationSource:
         """Seconds of each picture that decodes, and whether the file breaks off."""
         found: list[float] = []
         try:
-            for index in range(getattr(image, "n_frames", 1)):
-                if index >= MAX_ANIMATION_FRAMES:
-                    raise LimitError(
-                        f"the animation has more than {MAX_ANIMATION_FRAMES:,} pictures", remedy="save it as a video"
-                    )
+            count = int(getattr(image, "n_frames", 1))
+            _check_work(count, *image.size)
+            for index in range(count):
                 self._check()
                 image.seek(index)
                 image.load()
@@ -170,6 +178,20 @@ class AnimationSource:
                 ) from error
             return found, True
         return found, False
+
+
+def _check_work(count: int, width: int, height: int) -> None:
+    """Refuse before the first picture is drawn what would keep a worker busy for minutes: a file of a few kilobytes
+    can hold hundreds of single pixels on a canvas of millions."""
+    if count > MAX_ANIMATION_FRAMES:
+        raise LimitError(f"the animation has more than {MAX_ANIMATION_FRAMES:,} pictures", remedy="save it as a video")
+    if count * width * height > MAX_ANIMATION_PIXELS:
+        raise LimitError(
+            f"the animation has {count:,} pictures of {width:,} x {height:,} pixels; {MAX_ANIMATION_PIXELS:,} pixels "
+            "in all are allowed",
+            code=ErrorCode.TOO_MANY_PIXELS,
+            remedy="save it as a video, or send it smaller",
+        )
 
 
 def _flat(image: Image.Image) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,3 +189,32 @@ def test_broken_animations_are_named(tmp_path: Path, face_frames: Frames, monkey
     with pytest.raises(LimitError, match="1 s are allowed") as caught:
         open_source(path)
     assert caught.value.remedy
+
+
+def small_pictures(width: int, height: int, count: int) -> bytes:
+    """A GIF of 23 bytes for each of its pictures, which are one pixel on a canvas of any size."""
+    head = b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    picture = b"\x21\xf9\x04\x04\x0a\0\0\0,\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0"
+    return head + picture * count + b";"
+
+
+def test_single_pixels_on_a_huge_canvas_are_refused_before_they_are_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    path.write_bytes(small_pictures(8000, 8000, 400))
+    checks: list[int] = []
+    with pytest.raises(LimitError, match="400 pictures of 8,000 x 8,000") as caught:
+        open_source(path, check=lambda: checks.append(1))
+    assert checks == []
+    assert caught.value.code is ErrorCode.TOO_MANY_PIXELS
+    assert "video" in caught.value.remedy
+
+
+def test_the_caller_can_leave_between_any_two_pictures(tmp_path: Path) -> None:
+    """Also between those that are only drawn because a later one is wanted."""
+    path = tmp_path / "a.gif"
+    path.write_bytes(small_pictures(64, 64, 40))
+    checks: list[int] = []
+    source = open_source(path, check=lambda: checks.append(1))
+    assert (source.info.frames, len(checks)) == (40, 40)
+    assert [frame.index for frame in source.frames(num_frames=2)] == [10, 30]
+    assert len(checks) == 40 + 31
