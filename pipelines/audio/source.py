@@ -23,6 +23,7 @@ from deepscan_client.errors import LimitError, MediaError
 from pipelines.audio.container import is_torn, recognise, tells_length
 from pipelines.audio.reading import Reading
 from pipelines.audio.track import choose_track, declared_seconds, is_lossy, open_container
+from pipelines.audio.wave import check_wave
 from pipelines.options import Options
 
 Samples = npt.NDArray[np.float32]
@@ -97,6 +98,8 @@ class AudioSource:
             self._track = stream.index
             context = stream.codec_context
             codec = context.codec.canonical_name
+            if self._kind.reader in ("wav", "w64"):
+                check_wave(data)
             declared = declared_seconds(container, stream)
             # Without a length of its own, the sound of a video would be measured by the pictures.
             own = bool(stream.duration) or len(container.streams) == 1

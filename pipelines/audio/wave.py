@@ -1,0 +1,65 @@
+"""The format chunk of a WAV or Wave64 file, where it contradicts itself.
+
+FFmpeg cuts uncompressed sound into packets of whole blocks as the header counts them. Where that count is not the
+size of one sample of every channel, samples are read across the edges of packets: speech becomes noise, which a
+detector would judge without a word.
+"""
+
+from __future__ import annotations
+
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import MediaError
+
+_MOST_CHUNKS = 1_000
+"""Looked at before the sound; a hostile file could hold millions."""
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_WAVE64_FORMAT = b"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_WAVE64_HEAD = 4096
+
+
+def check_wave(data: bytes) -> None:
+    """Refuse uncompressed sound whose blocks are not its channels times the bytes of a sample, and RIFX, whose samples
+    FFmpeg reads with their bytes exchanged.
+
+    Args:
+        data: of a file that FFmpeg's reader ``wav`` or ``w64`` takes.
+
+    Raises:
+        MediaError: corrupt, or a kind that is not read.
+    """
+    if data[:4] == b"RIFX":
+        raise MediaError(
+            "WAV with the large byte first (RIFX) is not read",
+            code=ErrorCode.UNSUPPORTED,
+            remedy="open it in a sound program and save it again as WAV",
+        )
+    fields = _format(data)
+    tag, channels, block, bits = (_number(fields, place, 2) for place in (0, 2, 12, 14))
+    if tag == _EXTENSIBLE:
+        tag = _number(fields, 24, 2)
+    if tag in (_PCM, _FLOAT) and block != channels * ((bits + 7) // 8):
+        raise MediaError(
+            f"the header contradicts itself: blocks of {block:,} bytes, {channels} channels of {bits} bits",
+            code=ErrorCode.CORRUPT,
+            remedy="open it in a sound program and save it again",
+        )
+
+
+def _format(data: bytes) -> bytes:
+    """The fields of the first format chunk; none where it is not before the sound."""
+    if data[:4] == b"riff":
+        place = data.find(_WAVE64_FORMAT, 0, _WAVE64_HEAD)
+        return data[place + 24 : place + 64] if place >= 0 else b""
+    place = 12
+    for _ in range(_MOST_CHUNKS):
+        name, length = data[place : place + 4], _number(data, place + 4, 4)
+        if name == b"fmt ":
+            return data[place + 8 : place + 8 + min(length, 40)]
+        if name == b"data" or place + 8 > len(data):
+            break
+        place += 8 + length + length % 2
+    return b""
+
+
+def _number(data: bytes, place: int, size: int) -> int:
+    return int.from_bytes(data[place : place + size], "little")
