@@ -60,7 +60,10 @@ def medium_of(path: str) -> Medium | None:
         if not Path(path).is_file():
             return None
         with Path(path).open("rb") as stream:
-            return medium_of_bytes(stream.read(HEAD), path)
+            head = stream.read(HEAD)
+            if head[:4] == b"GIF8":  # only its second picture tells that it moves
+                head += stream.read(MAX_IMAGE_BYTES)
+            return medium_of_bytes(head, path)
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         return medium_by_name(path)
 

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepscan.inputs import Found, check_media, read_media, size_of
-from deepscan_client import AsyncDeepScanClient, DeepScanError, InternalError, Label, Medium, Progress, Reason, Verdict
+from deepscan_client import (
+    AsyncDeepScanClient,
+    DeepScanError,
+    ErrorCode,
+    InternalError,
+    Label,
+    MediaError,
+    Medium,
+    Progress,
+    Reason,
+    Verdict,
+)
 
 _AHEAD = 4
 """Finished answers that wait for a slow one before them, as a multiple of what is in flight."""
@@ -105,23 +116,33 @@ async def scan(client: AsyncDeepScanClient, files: Iterable[Found], settings: Se
 async def _ask(client: AsyncDeepScanClient, found: Found, settings: Settings) -> Verdict:
     tell = settings.on_progress
     if found.medium is Medium.VIDEO:
-        return await client.detect_video(
-            await asyncio.to_thread(check_media, found),
-            num_frames=settings.num_frames,
-            heatmaps=Medium.VIDEO in settings.heatmaps,
-            confidence_threshold=settings.threshold,
-            on_progress=None if tell is None else lambda progress: tell(found, progress),
-        )
+        return await _ask_as_video(client, found, settings)
     data = await asyncio.to_thread(read_media, found)
     if found.medium is not Medium.AUDIO:
-        return await client.detect_image(
-            data,
-            heatmaps=Medium.IMAGE in settings.heatmaps,
-            confidence_threshold=settings.threshold,
-            deadline=settings.deadline,
-        )
+        try:
+            return await client.detect_image(
+                data,
+                heatmaps=Medium.IMAGE in settings.heatmaps,
+                confidence_threshold=settings.threshold,
+                deadline=settings.deadline,
+            )
+        except MediaError as error:
+            if error.code is not ErrorCode.ANIMATED:
+                raise
+        return await _ask_as_video(client, found, settings)  # its first bytes did not tell that it moves
     listener = None if tell is None or len(data) < _TOLD_BYTES else lambda progress: tell(found, progress)
     return await client.detect_audio(data, confidence_threshold=settings.threshold, on_progress=listener)
+
+
+async def _ask_as_video(client: AsyncDeepScanClient, found: Found, settings: Settings) -> Verdict:
+    tell = settings.on_progress
+    return await client.detect_video(
+        await asyncio.to_thread(check_media, found),
+        num_frames=settings.num_frames,
+        heatmaps=Medium.VIDEO in settings.heatmaps,
+        confidence_threshold=settings.threshold,
+        on_progress=None if tell is None else lambda progress: tell(found, progress),
+    )
 
 
 def without_track_maps(verdict: Verdict) -> Verdict:

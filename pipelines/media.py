@@ -15,7 +15,9 @@ _EXTENSIONS = {
     Medium.AUDIO: "wav w64 flac mp3 ogg oga opus m4a m4b aac amr aif aiff au caf weba mka wma",
 }
 _BY_EXTENSION = {f".{name}": medium for medium, names in _EXTENSIONS.items() for name in names.split()}
-_PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1", b"hevc")
+_PICTURE_BRANDS = (b"avif", b"heic", b"heix", b"heif", b"mif1")
+_MOVING_BRANDS = (b"avis", b"msf1", b"hevc", b"hevx")
+"""AVIF and HEIF whose pictures are a track (ISO/IEC 23008-12): the still beside it is the first of them."""
 _SOUND_HEADS = (b"OggS", b"fLaC", b"ID3", b"#!AMR", b".snd", b"caff", b"riff\x2e\x91\xcf\x11")
 _TRACK = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
 """ISO/IEC 14496-12: the handler of a track."""
@@ -70,17 +72,49 @@ def begins_like_video(head: bytes) -> bool:
 
 
 def _moves(head: bytes) -> bool:
-    """Whether a WebP, a PNG or a GIF says that it is animated.
+    """Whether a WebP, a PNG, a GIF or an AVIF says that it is animated.
 
-    WebP: the flag of its extended header. PNG: the chunk acTL before the first picture. GIF: how often it is repeated,
-    or how long its first picture is shown.
+    WebP: the flag of its extended header. PNG: the chunk acTL before the first picture. AVIF: its brand. GIF: how often
+    it is repeated, how long its first picture is shown, or a second picture.
     """
+    if head[4:8] == b"ftyp":
+        return head[8:12] in _MOVING_BRANDS
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":
         return bool(head[20:21] and head[20] & 2)
     if head[:8] == b"\x89PNG\r\n\x1a\n":
         return b"acTL" in head.partition(b"IDAT")[0]
-    shown = head.partition(b"\x21\xf9\x04")[2][1:3]  # graphic control: flags, then hundredths of a second
-    return head[:6] == b"GIF89a" and (b"NETSCAPE2.0" in head or b"ANIMEXTS1.0" in head or any(shown))
+    if head[:6] not in (b"GIF87a", b"GIF89a"):
+        return False
+    start = head[:HEAD]
+    shown = start.partition(b"\x21\xf9\x04")[2][1:3]  # graphic control: flags, then hundredths of a second
+    timed = b"NETSCAPE2.0" in start or b"ANIMEXTS1.0" in start or any(shown)
+    return (head[:6] == b"GIF89a" and timed) or _second_picture(head)
+
+
+def _second_picture(gif: bytes) -> bool:
+    """Whether a GIF, as far as it is given, begins a second picture. Its blocks are walked, nothing is decoded."""
+
+    def number(place: int) -> int:
+        return gif[place] if place < len(gif) else 0
+
+    def colours(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 128 else 0
+
+    place, pictures = 13 + colours(number(10)), 0
+    while place < len(gif):
+        if gif[place] == 0x2C:
+            pictures += 1
+            if pictures == 2:
+                return True
+            place += 11 + colours(number(place + 9))
+        elif gif[place] == 0x21:
+            place += 2
+        else:
+            return False
+        while number(place):
+            place += number(place) + 1
+        place += 1
+    return False
 
 
 def _boxes(head: bytes) -> Medium:

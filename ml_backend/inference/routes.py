@@ -14,6 +14,7 @@ from starlette.responses import Response
 from cards.limits import MAX_AUDIO_BYTES, MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES, MAX_VIDEO_BYTES
 from deepscan_client import DeepScanError, Medium, RequestError, UnavailableError, Verdict
 from ml_backend.inference.answers import error_body, json_response
+from ml_backend.inference.batch import judge_file
 from ml_backend.inference.catalogue import catalogue
 from ml_backend.inference.events import EVENT_STREAM, VerdictEvents, while_present
 from ml_backend.inference.media_client import Film
@@ -31,7 +32,6 @@ from ml_backend.inference.uploads import (
     shown_name,
 )
 from ml_backend.inference.verdicts import Asked
-from pipelines.media import HEAD, medium_of_bytes
 
 if TYPE_CHECKING:
     from ml_backend.inference.app import Gateway
@@ -222,25 +222,11 @@ async def _item(
     asked = _asked(request, form, f".{index}")
     async with turns:
         try:
-            medium = await _medium_of(file)
-            if medium is Medium.VIDEO:
-                verdict = await gateway.verdicts.judge(medium, Film(file.file), asked, patient=True)
-            else:
-                async with gateway.verdicts.room(file.size or 0, patient=True):
-                    data = await read_file(file, MAX_AUDIO_BYTES if medium is Medium.AUDIO else MAX_IMAGE_BYTES)
-                    verdict = await gateway.verdicts.judge(medium, data, asked, patient=True)
-            result["verdict"] = verdict.to_dict()
+            result["verdict"] = (await judge_file(gateway.verdicts, file, asked)).to_dict()
         except DeepScanError as error:
             gateway.stats.error(error)
             result["error"] = error_body(error, asked.request_id)
     return result
-
-
-async def _medium_of(file: UploadFile) -> Medium:
-    """Image, audio or video; what is none of them is for the photo's probe to name."""
-    head = await file.read(HEAD)
-    await file.seek(0)
-    return medium_of_bytes(head, file.filename or "") or Medium.IMAGE
 
 
 def _asked(request: Request, form: Form, suffix: str = "") -> Asked:

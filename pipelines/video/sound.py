@@ -11,7 +11,7 @@ from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
 from pipelines.audio.source import RATE, Samples, decode_audio
 from pipelines.audio.track import preferred
-from pipelines.video.source import FORMATS, is_cover
+from pipelines.video.source import FORMATS, picture_track
 
 
 def sound_delay(path: Path | str) -> float:
@@ -24,17 +24,20 @@ def sound_delay(path: Path | str) -> float:
         with (
             Path(path).open("rb") as handle,
             av.open(
-                handle, options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}, metadata_errors="replace"
+                handle,
+                mode="r",
+                options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+                metadata_errors="replace",
             ) as container,
         ):
-            pictures = [stream for stream in container.streams.video if not is_cover(stream)]
-            if not pictures or not container.streams.audio:
+            pictures = picture_track(container)
+            if pictures is None or not container.streams.audio:
                 raise MediaError(
                     "the video has no sound track", code=ErrorCode.NO_SOUND, remedy="send a video with sound"
                 )
             starts = [
                 (stream.start_time or 0) * float(stream.time_base or 0)
-                for stream in (pictures[0], preferred(container.streams.audio))
+                for stream in (pictures, preferred(container.streams.audio))
             ]
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise MediaError(

@@ -206,14 +206,13 @@ class VideoSource:
             except BROKEN as error:
                 raise not_opened(handle, error) from error
             with container:
-                pictures = [s for s in container.streams.video if not is_cover(s)]
-                if not pictures:
+                stream = picture_track(container)
+                if stream is None:
                     raise MediaError(
                         "the file has no picture track",
                         code=ErrorCode.UNSUPPORTED,
                         remedy="send a video, or judge the sound as a recording",
                     )
-                stream = pictures[0]
                 if stream.codec_context is None:
                     raise MediaError(
                         "the picture track has an unknown codec",
@@ -361,6 +360,12 @@ def turns_of(frame: VideoFrame) -> int:
 def is_cover(stream: VideoStream) -> bool:
     """Whether a picture track is a still that belongs to the file, such as a cover."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def picture_track(container: InputContainer) -> VideoStream | None:
+    """The track that is the video: the one of most frames, as far as the header counts them, else the first. In an
+    animated AVIF a still of one frame lies before it. None where there are only covers, or nothing."""
+    return max((s for s in container.streams.video if not is_cover(s)), key=lambda s: s.frames, default=None)
 
 
 def _packet_times(

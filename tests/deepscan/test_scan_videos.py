@@ -12,9 +12,23 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from deepscan.cli import Exit
-from deepscan_client import FakeCall, InputInfo, Medium, Progress, Reason, Track, TrackBox, Verdict, make_verdict
+from deepscan.inputs import medium_of
+from deepscan_client import (
+    ErrorCode,
+    FakeCall,
+    InputInfo,
+    MediaError,
+    Medium,
+    Progress,
+    Reason,
+    Track,
+    TrackBox,
+    Verdict,
+    make_verdict,
+)
 
 BOXES = tuple(TrackBox(place / 5, (10.0 + 4 * place, 20.0, 40.0 + 4 * place, 60.0)) for place in range(10))
 TRACK = Track(0, 0.0, 1.8, 10, 0.97, 0.9, 0.8, boxes=BOXES, scores={"frame_cnn": 2.5}, face_px=40.0)
@@ -87,6 +101,27 @@ def test_progress_of_each_video_is_a_bar_of_its_own(
         assert told["b.mp4"] == (0.0, "3 s")
         progress.advance("b.mp4")
         assert len(progress._progress.tasks) == 2
+
+
+def test_what_was_taken_for_a_photo_and_moves_is_judged_as_a_video(line: Any, tmp_path: Path) -> None:
+    def judge(call: FakeCall) -> Verdict | Exception:
+        if call.model == "deepfake_video":
+            return SEEN
+        return MediaError("it is animated", code=ErrorCode.ANIMATED, remedy="judge it as a video")
+
+    line.answer = judge
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    outcome = line("scan", tmp_path / "a.png", "--json", "--num-frames", 7)
+    assert outcome.exit_code == Exit.DONE, outcome.output
+    assert json.loads(outcome.stdout)[0]["medium"] == "video"
+    assert line.transport.calls[-1].asked["num_frames"] == 7
+
+
+def test_a_gif_is_read_to_its_second_picture(tmp_path: Path) -> None:
+    first, *more = [Image.effect_noise((200, 200), 90 + place) for place in range(3)]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=more)
+    first.save(tmp_path / "b.gif")
+    assert [medium_of(str(tmp_path / name)) for name in ("a.gif", "b.gif")] == [Medium.VIDEO, Medium.IMAGE]
 
 
 def test_a_lost_video_and_a_folder_named_like_one_get_error_lines(line: Any, tmp_path: Path) -> None:

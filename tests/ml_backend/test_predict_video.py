@@ -11,6 +11,7 @@ import pytest
 
 from cards.limits import MAX_VIDEO_BYTES
 from deepscan_client import (
+    ErrorCode,
     FakeCall,
     InputInfo,
     MediaError,
@@ -195,6 +196,22 @@ async def test_a_caller_who_goes_away_ends_the_work(start: Start, headers: dict[
 def _form(content: bytes) -> tuple[bytes, str]:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
     return head + content + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
+
+
+async def test_a_picture_of_a_batch_that_turns_out_to_move_is_judged_as_a_video(start: Start) -> None:
+    def moving(call: FakeCall) -> Verdict | Exception:
+        if call.model == "deepfake_video":
+            return SEEN
+        return MediaError("it is animated", code=ErrorCode.ANIMATED, remedy="judge it as a video")
+
+    running = await start(moving)
+    picture = b"\x89PNG\r\n\x1a\n and pictures"
+    response = await running.http.post("/api/batch-predict", files=[("files", ("a.png", picture))])
+    assert response.json()["failed"] == 0, response.text
+    assert response.json()["results"][0]["verdict"]["medium"] == "video"
+    assert running.transport.calls[-1].video == picture
+    answer = await running.http.post("/api/predict/image", files={"file": ("a.png", picture)})
+    assert answer.json()["error"]["code"] == "animated_image"  # who names the medium is told
 
 
 async def test_videos_in_a_batch_are_judged_beside_photos(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

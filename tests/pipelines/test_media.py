@@ -18,6 +18,8 @@ from pipelines.media import HEAD, matroska_end, medium_by_name, medium_of_bytes,
         (b"RIFF\0\0\0\0WEBPVP8 ", "image"),
         (b"\0\0\0\x1cftypavif", "image"),
         (b"\0\0\0\x1cftypheic", "image"),
+        (b"\0\0\0\x1cftypavis", "video"),
+        (b"\0\0\0\x1cftypmsf1", "video"),
         (b"\0\0\0\x1cftypisom", "video"),
         (b"\x1aE\xdf\xa3", "video"),
         (b"\0\0\0\x1cftypM4A ", "audio"),
@@ -81,7 +83,7 @@ def test_the_end_of_a_matroska_file_stands_in_its_head(head: bytes, end: int | N
     assert matroska_end(head) == end
 
 
-@pytest.mark.parametrize("form", ["gif", "webp", "png"])
+@pytest.mark.parametrize("form", ["gif", "webp", "png", "avif"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_picture_that_moves_is_a_video(form: str, count: int) -> None:
     first, *more = [Image.new("RGB", (20, 20), (90 * place, 0, 0)) for place in range(count)]
@@ -97,3 +99,17 @@ def test_a_gif_that_plays_once_is_a_video() -> None:
     assert sniff(file.getvalue()) == "video"
     first.convert("RGBA").save(file := io.BytesIO(), "gif", transparency=0)
     assert sniff(file.getvalue()) == "image"
+
+
+def test_a_gif_without_times_moves_where_a_second_picture_begins() -> None:
+    file = io.BytesIO()
+    first, *more = [Image.effect_noise((20, 20), 90 + place).convert("P") for place in range(3)]
+    first.save(file, "gif", save_all=True, append_images=more, comment=b"," * 700)
+    whole = file.getvalue()
+    assert b"NETSCAPE" not in whole
+    assert sniff(whole) == "video"
+    assert sniff(whole[: len(whole) // 2]) in ("video", "image")
+    first.save(file := io.BytesIO(), "gif", comment=b"," * 700)
+    assert sniff(file.getvalue()) == "image"
+    for end in range(len(file.getvalue())):  # cut off anywhere
+        sniff(file.getvalue()[:end])

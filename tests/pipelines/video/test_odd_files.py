@@ -163,6 +163,17 @@ def test_animated_pictures_are_videos(tmp_path: Path, face_frames: Frames, kind:
     assert "Pillow" in verdict.decode.notes[0]
 
 
+def test_an_animated_avif_is_its_track_and_not_the_still_before_it(tmp_path: Path, face_frames: Frames) -> None:
+    pictures = [Image.fromarray(frame) for frame in face_frames(12)]
+    pictures[0].save(tmp_path / "a.avif", save_all=True, append_images=pictures[1:], duration=120)
+    source = open_source(tmp_path / "a.avif")
+    assert source.info.frames == 12
+    assert source.info.seconds == pytest.approx(1.44)
+    shown = list(source.frames())
+    assert len(shown) == 12
+    assert np.abs(shown[-1].pixels.astype(int) - face_frames(12)[-1]).mean() < 12
+
+
 def test_a_still_picture_is_a_video_of_one_frame(tmp_path: Path, face_frames: Frames) -> None:
     Image.fromarray(face_frames(1)[0]).save(tmp_path / "a.webp")
     assert judged(tmp_path / "a.webp").reasons == (Reason.FEW_FRAMES,)
