@@ -1,6 +1,7 @@
 """Look at a picture's header before anything is decoded, and bring it into one of two formats.
 
-A plain JPEG (YCbCr or grey) is handed on untouched. Every other format that DeepScan reads is decoded
+A plain JPEG (YCbCr or grey) is handed on as it is, save that one with EXIF or XMP data gets its orientation written
+once more before them, where all decoders find it. Every other format that DeepScan reads is decoded
 here, by Pillow, and handed on as a 24-bit BMP. So every decoder behind the probe, OpenCV or DALI, reads
 the same two formats, and an odd file can never fail the batch of its neighbours on a GPU.
 """
@@ -14,17 +15,19 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
 from cards.limits import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE
-from deepscan_client.codes import ErrorCode
+from deepscan_client.codes import ErrorCode, Medium
 from deepscan_client.errors import LimitError, MediaError
+from pipelines.image.flatten import bmp_of
+from pipelines.image.orientation import forget_xmp, orientation_of, say_orientation, size_upright
 from pipelines.image.provenance import read_provenance
-from pipelines.media import begins_like_video
+from pipelines.image.scans import JpegLayout, check_scans, jpeg_layout
+from pipelines.media import HEAD, begins_like_video, sniff
 from pipelines.options import Options
 
 try:
@@ -40,8 +43,6 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit is checked from the header, with 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF")
 READS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF and BMP"
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
-_BACKGROUND = 128
-"""Grey behind transparent pixels: neither class is drawn on white or black."""
 
 
 class ProbeInfo(BaseModel):
@@ -94,12 +95,9 @@ def probe_image(data: bytes, options: Options | None = None) -> Probed:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no concern of the caller
-        picture, image, notes, decoder = _prepare(data)
-        orientation = _orientation(image)
-        width, height = image.size
+        picture, image, orientation, notes, decoder = _prepare(data)
+        width, height = size_upright(image.size, orientation)
         provenance = read_provenance(image, data)
-    if orientation >= 5:
-        width, height = height, width
     info = ProbeInfo(
         sha256=hashlib.sha256(data).hexdigest(),
         bytes=len(data),
@@ -117,30 +115,34 @@ def probe_image(data: bytes, options: Options | None = None) -> Probed:
     return Probed(picture, info)
 
 
-def _prepare(data: bytes) -> tuple[NDArray[np.uint8], Image.Image, list[str], str]:
-    """The decoder's bytes, the opened image, notes, and who decodes."""
+def _prepare(data: bytes) -> tuple[NDArray[np.uint8], Image.Image, int, list[str], str]:
+    """The decoder's bytes, the opened image, its orientation, notes, and who decodes."""
     image = _open(data)
     _check_size(*image.size)
     notes: list[str] = []
-    frames = _frames(image)
+    jpeg = image.format in ("JPEG", "MPO")
+    if jpeg:
+        layout = jpeg_layout(data)
+        check_scans(layout.scans, *image.size)
     if image.format == "MPO":
-        notes.append(f"first of {frames} pictures in the file")
-    elif frames > 1 and image.format in ("TIFF", "HEIF"):
-        notes.append(f"first of {frames} pages")
-    elif frames > 1 or getattr(image, "is_animated", False):
-        raise MediaError(
-            f"the {image.format} file is animated ({frames} frames)",
-            code=ErrorCode.ANIMATED,
-            remedy="judge it as a video (detect_video, POST /api/predict/video), or send one frame as a still picture",
-        )
-    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-        _check_jpeg_is_whole(data)
-        return np.frombuffer(data, dtype=np.uint8), image, notes, "opencv"
-    pixels = _decode_with_pillow(image, notes)
-    encoded, buffer = cv2.imencode(".bmp", pixels[:, :, ::-1])
-    if not encoded:
-        raise MediaError("the picture cannot be converted", code=ErrorCode.CORRUPT, remedy="save it as JPEG")
-    return np.asarray(buffer, dtype=np.uint8).reshape(-1), image, notes, "pillow+opencv"
+        notes.append(f"first of {getattr(image, 'n_frames', 1)} pictures in the file")
+    elif _goes_on(image):
+        if image.format not in ("TIFF", "HEIF"):
+            raise MediaError(
+                f"the {image.format} file is animated",
+                code=ErrorCode.ANIMATED,
+                remedy="judge it as a video (detect_video, POST /api/predict/video), "
+                "or send one frame as a still picture",
+            )
+        notes.append("first of several pages")
+    if jpeg and image.mode in ("RGB", "L"):
+        _check_jpeg_is_whole(data, layout, image, notes)
+        orientation = orientation_of(image)
+        handed_on = say_orientation(data, orientation) if layout.app1 else data
+        return np.frombuffer(handed_on, dtype=np.uint8), image, orientation, notes, "opencv"
+    _load(image)
+    orientation = orientation_of(image)
+    return bmp_of(image, orientation, notes), image, orientation, notes, "pillow+opencv"
 
 
 def _open(data: bytes) -> Image.Image:
@@ -150,6 +152,8 @@ def _open(data: bytes) -> Image.Image:
         pass
     except Exception as error:  # a hostile header can raise anything inside a plugin
         raise _unreadable(error) from error
+    if data[4:8] == b"ftyp" and sniff(data[:HEAD]) is Medium.IMAGE:
+        raise _unread_heif(data)
     kind = _other_kind(data)
     if kind:
         raise MediaError(
@@ -158,11 +162,7 @@ def _open(data: bytes) -> Image.Image:
     if data.startswith(_SIGNATURES):
         if data.startswith(b"\x89PNG") and len(data) >= 24:
             _check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
-        raise MediaError(
-            "this begins like a picture, but its header is damaged",
-            code=ErrorCode.CORRUPT,
-            remedy="open it in a picture program and save it again",
-        )
+        raise _damaged()
     raise MediaError(
         "this is not a picture",
         code=ErrorCode.NOT_MEDIA,
@@ -170,17 +170,54 @@ def _open(data: bytes) -> Image.Image:
     )
 
 
-def _frames(image: Image.Image) -> int:
-    """Frames or pages; to count them a plugin reads the headers of all, which may be as broken as the first."""
+def _goes_on(image: Image.Image) -> bool:
+    """Whether there is a second frame or page. They are not counted: to do that, Pillow reads all headers of a TIFF or
+    GIF, and looks up each page of a TIFF among all before it."""
     try:
-        return int(getattr(image, "n_frames", 1))
-    except Exception as error:
+        if image.format != "TIFF":
+            return bool(getattr(image, "is_animated", False))
+        image.seek(1)
+        image.seek(0)
+    except EOFError:
+        return False
+    except Exception as error:  # the second header may be as broken as the first
         raise _unreadable(error) from error
+    return True
 
 
 def _unreadable(error: Exception) -> MediaError:
     return MediaError(
         f"the picture's header cannot be read: {_short(error)}",
+        code=ErrorCode.CORRUPT,
+        remedy="open it in a picture program and save it again",
+    )
+
+
+def _unread_heif(data: bytes) -> MediaError:
+    """Why an AVIF or HEIC file did not open: their plugins do not say."""
+    name = "AVIF" if data[8:11] == b"avi" else "HEIF"
+    if name not in Image.OPEN:
+        return MediaError(
+            f"{name} pictures are not read by this installation",
+            code=ErrorCode.UNSUPPORTED,
+            remedy="send it as JPEG; `deepscan doctor` names the package that is missing",
+        )
+    place = 0
+    while place < len(data):  # boxes, each with its length before it (ISO/IEC 14496-12)
+        length = int.from_bytes(data[place : place + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[place + 8 : place + 16], "big")
+        place += length if length >= 8 else len(data)
+    if place > len(data):
+        return MediaError(
+            f"the {name} file is cut off before its end", code=ErrorCode.TRUNCATED, remedy="send the whole file"
+        )
+    return _damaged()
+
+
+def _damaged() -> MediaError:
+    return MediaError(
+        "this begins like a picture, but its header is damaged",
         code=ErrorCode.CORRUPT,
         remedy="open it in a picture program and save it again",
     )
@@ -212,80 +249,32 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _check_jpeg_is_whole(data: bytes) -> None:
+def _check_jpeg_is_whole(data: bytes, layout: JpegLayout, image: Image.Image, notes: list[str]) -> None:
     """A JPEG ends with its end marker after the last scan; decoders fill what is missing with grey.
 
-    Markers are walked as ITU-T T.81 describes, so that the end marker of an embedded thumbnail does not
-    count.
+    A file that was cut and then got an end marker cannot be told from a whole one without decoding it. What lies
+    behind the end is said: it may be a film or a second picture of a telephone, or the rest of another file.
     """
-    position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            break
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if marker == 0xDA:  # start of scan: entropy-coded data follows
-            if data.rfind(b"\xff\xd9") > position:
-                return
-            break
-        length = (
-            0 if 0xD0 <= marker <= 0xD8 or marker == 0x01 else int.from_bytes(data[position + 2 : position + 4], "big")
+    if layout.end is None or not layout.scans:
+        raise MediaError(
+            "the JPEG file is cut off before its end", code=ErrorCode.TRUNCATED, remedy="send the whole file"
         )
-        position += 2 + length
-    raise MediaError(
-        "the JPEG file is cut off before its end",
-        code=ErrorCode.TRUNCATED,
-        remedy="send the whole file",
-    )
+    if image.format == "JPEG" and layout.end < len(data):
+        notes.append(f"{len(data) - layout.end:,} bytes behind the end of the JPEG are not looked at")
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where it is missing, unreadable or a lie."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF must not cost the picture
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _decode_with_pillow(image: Image.Image, notes: list[str]) -> NDArray[np.uint8]:
-    """RGB pixels, UINT8 [h, w, 3], oriented, opaque and 8 bits deep."""
+def _load(image: Image.Image) -> None:
+    forget_xmp(image)
     try:
         image.load()
-        oriented = ImageOps.exif_transpose(image) if image.format != "HEIF" else image
-    except Exception as error:
-        truncated = "truncated" in str(error).lower() or isinstance(error, EOFError)
+    except Exception as error:  # a plugin met hostile bytes
+        said = str(error).lower()
+        truncated = "truncated" in said or "unexpected end" in said or isinstance(error, EOFError)
         raise MediaError(
             f"the picture cannot be decoded: {_short(error)}",
             code=ErrorCode.TRUNCATED if truncated else ErrorCode.CORRUPT,
             remedy="send the whole file" if truncated else "open it in a picture program and save it again",
         ) from error
-    mode = oriented.mode
-    if mode.startswith("I;16") or mode in ("I", "F"):
-        notes.append(f"{'16-bit' if mode.startswith('I') else 'floating-point'} grey scaled to 8 bits")
-        return np.repeat(_to_8_bits(np.asarray(oriented))[:, :, None], 3, axis=2)
-    if mode in ("RGBA", "LA", "La", "RGBa", "PA") or "transparency" in oriented.info:
-        notes.append("transparent pixels drawn over grey")
-        rgba = oriented.convert("RGBA")
-        background = Image.new("RGBA", rgba.size, (_BACKGROUND, _BACKGROUND, _BACKGROUND, 255))
-        oriented = Image.alpha_composite(background, rgba)
-    elif mode not in ("RGB", "L"):
-        notes.append(f"{mode} converted to RGB")
-    return np.asarray(oriented.convert("RGB"))
-
-
-def _to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey values of any depth to 0..255: 16-bit by its range, floats by their own."""
-    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    if values.dtype.kind in "iu":
-        top = 65535.0 if finite.max(initial=0) > 255 else 255.0
-        scaled = finite * (255.0 / top)
-    else:
-        low, high = finite.min(initial=0.0), finite.max(initial=1.0)
-        scaled = (finite - low) * (255.0 / max(high - low, 1e-9))
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
 def _short(error: BaseException) -> str:

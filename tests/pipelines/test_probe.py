@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import GifImagePlugin, Image, TiffImagePlugin
 
 from cards.limits import MAX_IMAGE_BYTES
 from deepscan_client.codes import ErrorCode
@@ -101,6 +101,67 @@ def test_an_animated_file_is_a_typed_error(form: str) -> None:
         probe_image(animated(form))
     assert caught.value.code is ErrorCode.ANIMATED
     assert "detect_video" in caught.value.remedy  # where such a file gets a verdict
+
+
+def furthest(monkeypatch: pytest.MonkeyPatch, plugin: type) -> list[int]:
+    """The pages or frames that a plugin goes to from now on."""
+    reached, seek = [], plugin._seek
+
+    def spy(image: Image.Image, frame: int, *rest: object) -> None:
+        reached.append(frame)
+        seek(image, frame, *rest)
+
+    monkeypatch.setattr(plugin, "_seek", spy)
+    return reached
+
+
+def many(form: str) -> bytes:
+    shades = [PHOTO.point(lambda value, less=less: max(0, value - less)) for less in range(0, 200, 20)]
+    return encoded(PHOTO, form, save_all=True, append_images=shades)
+
+
+def test_pages_of_a_tiff_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = many("TIFF")
+    reached = furthest(monkeypatch, TiffImagePlugin.TiffImageFile)
+    probed = probe_image(data)  # Pillow takes minutes to count 100,000 pages in 4 MB
+    assert max(reached) == 1
+    assert probed.info.notes == ("first of several pages",)
+    assert np.array_equal(decode_image(probed.picture), np.asarray(PHOTO))
+    assert probe_image(encoded(PHOTO, "TIFF")).info.notes == ()
+
+
+def test_frames_of_a_gif_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = many("GIF")
+    reached = furthest(monkeypatch, GifImagePlugin.GifImageFile)
+    with pytest.raises(MediaError) as caught:
+        probe_image(data)
+    assert caught.value.code is ErrorCode.ANIMATED
+    assert max(reached) == 1
+
+
+@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
+@pytest.mark.parametrize("keep", [0.05, 0.2, 0.5, 0.9])
+def test_a_cut_avif_or_heic_is_truncated_and_no_video(form: str, keep: float) -> None:
+    data = encoded(PHOTO, form)
+    with pytest.raises(MediaError) as caught:
+        probe_image(data[: int(len(data) * keep)])
+    assert caught.value.code is ErrorCode.TRUNCATED
+
+
+def test_an_avif_with_a_damaged_header_is_corrupt() -> None:
+    data = encoded(PHOTO, "AVIF")
+    with pytest.raises(MediaError) as caught:
+        probe_image(data.replace(b"pict", b"junk"))
+    assert caught.value.code is ErrorCode.CORRUPT
+
+
+def test_a_cut_jpeg_is_not_made_whole_by_an_end_inside_a_segment_behind_it() -> None:
+    data = encoded(PHOTO, "JPEG")
+    other = encoded(PHOTO.resize((8, 8)), "JPEG")
+    behind = b"\xff\xed" + (len(other) + 2).to_bytes(2, "big") + other
+    with pytest.raises(MediaError) as caught:
+        probe_image(data[: len(data) * 2 // 5] + behind)
+    assert caught.value.code is ErrorCode.TRUNCATED
 
 
 def huge_png_header(width: int, height: int) -> bytes:
