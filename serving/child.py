@@ -20,7 +20,8 @@ import psutil
 LAUNCHER = Path(__file__).with_name("launch.py")
 GRACE_SECONDS = 10.0
 """What the launcher itself has beside the time of its command, before it is killed."""
-_CRASHES = tuple(128 + number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS))
+_CRASHES = tuple(128 + number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL))
+"""A system without memory left ends by SIGKILL whoever holds most of it."""
 
 
 def tree_memory(pid: int) -> int:
@@ -81,8 +82,9 @@ class Child:
 
     @property
     def crashed(self) -> bool:
-        """Whether it was ended by a fault of its own: an abort or a bad memory access."""
-        return self._process is not None and self._process.poll() in _CRASHES
+        """Whether it was ended by an abort, a bad memory access or the system's want of memory, and not by us."""
+        told_to_end = self._pipe is None
+        return not told_to_end and self._process is not None and self._process.poll() in _CRASHES
 
     def end(self) -> None:
         """Let it finish its work, and return when its group is gone."""

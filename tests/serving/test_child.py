@@ -44,13 +44,25 @@ def test_a_child_writes_its_log_in_its_folder_and_ends_when_it_is_told_to(tmp_pa
     child.end()  # again, which changes nothing
 
 
-def test_an_abort_is_a_crash_and_an_exit_is_none() -> None:
-    for script, crashed in (("kill -ABRT $$", True), ("kill -SEGV $$", True), ("exit 3", False)):
+def test_an_abort_and_a_kill_are_crashes_and_an_exit_is_none() -> None:
+    """The system kills whoever holds most of the memory when there is none left."""
+    scripts = {"kill -ABRT $$": True, "kill -SEGV $$": True, "kill -KILL $$": True, "exit 3": False}
+    for script, crashed in scripts.items():
         child = Child(["bash", "-c", script], 5)
         child.start()
         assert wait_until(lambda child=child: not child.running)  # type: ignore[misc]
         assert child.crashed is crashed
         child.end()
+
+
+def test_a_child_that_had_to_be_killed_by_us_did_not_crash(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    child = Child(["bash", "-c", f"trap '' TERM; touch {ready}; while true; do sleep 60; done"], 0.2)
+    child.start()
+    assert wait_until(ready.exists)
+    child.end()
+    assert not child.running
+    assert not child.crashed
 
 
 def test_the_log_tells_the_models_that_are_loaded_and_the_errors_that_matter(tmp_path: Path) -> None:
