@@ -25,6 +25,7 @@ from serving import backends, canary, runs
 from serving.child import Child, tree_memory
 from serving.ports import LOOPBACK, Ports, any_free, check
 from serving.triton_log import loaded_models, tail
+from serving.watcher import Watcher
 
 _LOG = logging.getLogger("deepscan.serving")
 START_SECONDS = 240.0
@@ -81,7 +82,7 @@ class Server:
         self._media = tuple(canary.canaries(self._names))
         self._name = runs.region_prefix(secrets.token_hex(3))
         self._child: Child | None = None
-        self.watcher: canary.Watcher | None = None
+        self.watcher: Watcher | None = None
         self.folder = runs.new_folder()
         self.log_path = self.folder / "triton.log"
 
@@ -134,7 +135,8 @@ class Server:
                 self._report("Triton crashed while starting; it is started again")
                 self._end()
         if self._watch:
-            self.watcher = canary.Watcher(self.grpc_url, self.pid, self.repository.root, self._report, self._media)
+            urls = (self.grpc_url, self.metrics_url)
+            self.watcher = Watcher(*urls, self.pid, self.repository, self._report, self._media)
             self.watcher.start()
 
     def restart(self) -> None:
@@ -163,7 +165,7 @@ class Server:
 
     @property
     def crashed(self) -> bool:
-        """Whether its process was ended by a fault of its own: an abort or a bad memory access."""
+        """Whether its process was ended by a signal that nobody here sent; see :attr:`Child.crashed`."""
         return self._child is not None and self._child.crashed
 
     def memory(self) -> int:

@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from cards import ModelRepository
-from deepscan_client import DeepScanClient, ErrorCode, InstallationError, Medium, UnavailableError
-from serving.canary import stub_processes
+from deepscan_client import DeepScanClient, ErrorCode, InstallationError, Medium, UnavailableError, Verdict
 from serving.ports import Ports, any_free
+from serving.stubs import QUIET_SECONDS, stub_processes
 from serving.supervisor import Server, running_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,12 +107,14 @@ def test_a_signal_leaves_no_process_and_no_shared_memory(
 
 @pytest.mark.triton
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGKILL], ids=lambda number: number.name)
 def test_serve_starts_a_crashed_server_again_on_its_ports(
-    tiny_repository: Path, serve_process: Callable[..., Any]
+    tiny_repository: Path, number: signal.Signals, serve_process: Callable[..., Any]
 ) -> None:
+    """Or one that the system killed, for want of memory."""
     with serve_process("--no-gateway", "--models", str(tiny_repository)) as (process, ports):
         first = next(p for p in tree(process.pid) if "tritonserver" in p.name())
-        first.send_signal(signal.SIGABRT)
+        first.send_signal(number)
         assert wait_until(lambda: not alive([first]), 20)
 
         def answers() -> bool:
@@ -136,7 +138,45 @@ def test_one_of_two_stubs_killed_is_noticed_by_the_process_table(tiny_repository
         assert wait_until(lambda: watcher.repairs == 1 and watcher.healthy, 40)
         with DeepScanClient(server.grpc_url) as client:
             assert {client.detect_image(PHOTO).label.value for _ in range(10)} == {"real"}
-        assert wait_until(lambda: len(stub_processes(server.pid)) == 2, 20)
+        # The other old one has no work left, and is ended when it has been quiet for a while.
+        assert wait_until(lambda: len(stub_processes(server.pid)) == 2, QUIET_SECONDS + 30)
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_a_repair_takes_no_answer_from_a_stub_that_still_works(tiny_repository: Path, tmp_path: Path) -> None:
+    """Its sibling is killed, so that Triton will never end it; it must be left until its request is answered."""
+    begun, finish = tmp_path / "begun", tmp_path / "finish"
+    model = tiny_repository / "deepfake_image" / "1" / "model.py"
+    works = f"""
+        if requests[0].request_id() == "long":
+            Path({str(begun)!r}).write_text(f"{{__import__('os').getpid()}} ")
+            while not Path({str(finish)!r}).exists():
+                pass
+        tensors = ["""
+    model.write_text(model.read_text().replace("\n        tensors = [", works))
+    answers: list[Verdict] = []
+
+    def ask(url: str) -> None:
+        with DeepScanClient(url) as client:
+            answers.append(client.detect_image(PHOTO, request_id="long", deadline=300.0))
+
+    with running_server(tiny_repository) as server:
+        asking = threading.Thread(target=ask, args=[server.grpc_url])
+        asking.start()
+        assert wait_until(lambda: begun.exists() and begun.read_text().endswith(" "), 20)
+        busy = int(begun.read_text())
+        (idle,) = set(stub_processes(server.pid)) - {busy}
+        os.kill(idle, signal.SIGKILL)
+        watcher = server.watcher
+        assert watcher is not None
+        assert wait_until(lambda: watcher.repairs == 1 and watcher.healthy, 40)
+        assert busy in watcher.old
+        assert not wait_until(lambda: busy not in stub_processes(server.pid), QUIET_SECONDS + 5)
+        finish.touch()
+        asking.join(30)
+        assert [answer.label.value for answer in answers] == ["real"]
+        assert wait_until(lambda: busy not in stub_processes(server.pid), QUIET_SECONDS + 30)
 
 
 @pytest.mark.triton
