@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.audio.evidence import VoiceEvidence
 from pipelines.audio.source import AudioInfo
 from pipelines.audio.verdict import VoiceJudge
-from pipelines.triton.backend import answer_each, open_repository, profile_of, single_bytes, verdict_tensors
+from pipelines.triton.backend import answer_each, open_repository, parsed, profile_of, verdict_tensors
 
 
 class TritonPythonModel:
@@ -22,6 +22,6 @@ class TritonPythonModel:
         return answer_each(requests, self._answer)
 
     def _answer(self, request: Any) -> list[Any]:
-        info = AudioInfo.model_validate_json(single_bytes(request, "INFO") or b"")
-        evidence = VoiceEvidence.model_validate_json(single_bytes(request, "EVIDENCE") or b"")
+        info = parsed(request, "INFO", AudioInfo)
+        evidence = parsed(request, "EVIDENCE", VoiceEvidence)
         return verdict_tensors(self._judge.verdict(info, evidence))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from pydantic import BaseModel, ValidationError
 
 from cards.card import Profile
 from cards.repository import ModelRepository
 from deepscan_client.errors import DeepScanError, InputError, InternalError, RequestError
 from deepscan_client.verdict import Verdict
 from pipelines.infer import Array
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def open_repository(args: dict[str, str]) -> ModelRepository:
@@ -48,6 +51,24 @@ def single_bytes(request: Any, name: str) -> bytes | None:
         raise RequestError(f"{name} has {values.size} elements, one is expected", remedy=f"send {name} with shape [1]")
     value = values.reshape(-1)[0]
     return value if isinstance(value, bytes) else bytes(value)
+
+
+def parsed(request: Any, name: str, kind: type[Parsed]) -> Parsed:
+    """A BYTES input of one element with the JSON that another stage wrote. A client may ask a stage as well, and what
+    it makes up is its own mistake, not a defect.
+
+    Raises:
+        RequestError: it is no such JSON.
+    """
+    try:
+        return kind.model_validate_json(single_bytes(request, name) or b"")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))[:60]
+        raise RequestError(
+            f"{name} is not what this stage reads: {where + ': ' if where else ''}{first['msg'][:120]}",
+            remedy="ask one of the models that answer with a verdict, such as deepfake_image",
+        ) from error
 
 
 def text_tensor(name: str, text: str) -> Any:

@@ -6,9 +6,10 @@ from typing import Any
 
 import cv2
 
+from deepscan_client.errors import RequestError
 from pipelines.image.analyze import PhotoAnalyzer
 from pipelines.image.probe import ProbeInfo
-from pipelines.triton.backend import answer_each, array, open_repository, single_bytes, text_tensor
+from pipelines.triton.backend import answer_each, array, open_repository, parsed, text_tensor
 from pipelines.triton.bls import BlsInfer
 
 
@@ -27,5 +28,10 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> list[Any]:
         pixels = array(request, "PIXELS")
         assert pixels is not None  # Triton refuses a request without a required input
-        info = ProbeInfo.model_validate_json(single_bytes(request, "INFO") or b"")
+        if pixels.ndim != 4 or len(pixels) != 1 or not pixels.size:
+            raise RequestError(
+                f"PIXELS has the shape {list(pixels.shape)}, one photo with at least one pixel is expected",
+                remedy="ask deepfake_image, which decodes a photo itself",
+            )
+        info = parsed(request, "INFO", ProbeInfo)
         return [text_tensor("EVIDENCE", self._analyzer.evidence(pixels[0], info).model_dump_json())]

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.image.evidence import PhotoEvidence
 from pipelines.image.probe import ProbeInfo
 from pipelines.image.verdict import PhotoJudge
-from pipelines.triton.backend import answer_each, open_repository, profile_of, single_bytes, verdict_tensors
+from pipelines.triton.backend import answer_each, open_repository, parsed, profile_of, verdict_tensors
 
 
 class TritonPythonModel:
@@ -22,6 +22,6 @@ class TritonPythonModel:
         return answer_each(requests, self._answer)
 
     def _answer(self, request: Any) -> list[Any]:
-        info = ProbeInfo.model_validate_json(single_bytes(request, "INFO") or b"")
-        evidence = PhotoEvidence.model_validate_json(single_bytes(request, "EVIDENCE") or b"")
+        info = parsed(request, "INFO", ProbeInfo)
+        evidence = parsed(request, "EVIDENCE", PhotoEvidence)
         return verdict_tensors(self._judge.verdict(info, evidence))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from deepscan_client.errors import RequestError
 from pipelines.infer import Arrays
 from pipelines.onnx_infer import load_network
 from pipelines.triton.backend import array, open_repository, triton_error
@@ -39,6 +40,7 @@ class TritonPythonModel:
             try:
                 self._answer_group(requests, inputs, members, responses)
             except Exception as error:
+                error = self._named(error, inputs[members[0]])
                 for index in members:
                     responses[index] = pb_utils.InferenceResponse(output_tensors=[], error=triton_error(error))
         return responses
@@ -59,3 +61,17 @@ class TritonPythonModel:
             tensors = [pb_utils.Tensor(name, np.ascontiguousarray(answer[name][start:stop])) for name in names]
             responses[index] = pb_utils.InferenceResponse(output_tensors=tensors)
             start = stop
+
+    def _named(self, error: Exception, given: Arrays) -> Exception:
+        """Where a card leaves a side open Triton lets every length through, and ONNX Runtime stumbles over one that the
+        graph does not fit: that is the caller's to mend. Any other error stays a defect."""
+        if not type(error).__module__.startswith("onnxruntime"):
+            return error
+        left_open = [tensor for tensor in self._card.inputs if -1 in tensor.shape]
+        if not left_open:
+            return error
+        shapes = ", ".join(f"{tensor.name} {list(given[tensor.name].shape)}" for tensor in left_open)
+        return RequestError(
+            f"{self._card.name} does not run on {shapes}",
+            remedy="; ".join(f"{tensor.name}: {tensor.description or tensor.shape}" for tensor in left_open),
+        )
