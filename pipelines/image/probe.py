@@ -42,7 +42,8 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit is checked from the header, with 
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF")
 READS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF and BMP"
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
+_JPEG = b"\xff\xd8\xff"
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", _JPEG, b"GIF8", b"II*\x00", b"MM\x00*")
 
 
 class ProbeInfo(BaseModel):
@@ -117,12 +118,11 @@ def probe_image(data: bytes, options: Options | None = None) -> Probed:
 
 def _prepare(data: bytes) -> tuple[NDArray[np.uint8], Image.Image, int, list[str], str]:
     """The decoder's bytes, the opened image, its orientation, notes, and who decodes."""
+    layout = jpeg_layout(data) if data.startswith(_JPEG) else None
     image = _open(data)
     _check_size(*image.size)
     notes: list[str] = []
-    jpeg = image.format in ("JPEG", "MPO")
-    if jpeg:
-        layout = jpeg_layout(data)
+    if layout:
         check_scans(layout.scans, *image.size)
     if image.format == "MPO":
         notes.append(f"first of {getattr(image, 'n_frames', 1)} pictures in the file")
@@ -135,7 +135,7 @@ def _prepare(data: bytes) -> tuple[NDArray[np.uint8], Image.Image, int, list[str
                 "or send one frame as a still picture",
             )
         notes.append("first of several pages")
-    if jpeg and image.mode in ("RGB", "L"):
+    if layout and image.mode in ("RGB", "L"):
         _check_jpeg_is_whole(data, layout, image, notes)
         orientation = orientation_of(image)
         handed_on = say_orientation(data, orientation) if layout.app1 else data

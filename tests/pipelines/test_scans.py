@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from deepscan_client.codes import ErrorCode
-from deepscan_client.errors import LimitError
+from deepscan_client.errors import LimitError, MediaError
 from pipelines.image.probe import probe_image
-from pipelines.image.scans import MAX_SCANS, check_scans, jpeg_layout, scans_of
+from pipelines.image.scans import MAX_JUNK, MAX_SCANS, MAX_SEGMENTS, JpegLayout, check_scans, jpeg_layout, scans_of
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 PHOTO = Image.open(SAMPLES / "astronaut.jpg").convert("RGB").resize((96, 64))
@@ -74,6 +74,24 @@ def test_the_walk_skips_what_libjpeg_skips() -> None:
     plain = jpeg()
     first = plain.index(b"\xff\xda")
     odd = plain[:first] + b"junk\xff\x00\xff\xd0\xff\xff\xff\x01" + plain[first:]
-    assert jpeg_layout(odd) == jpeg_layout(plain).__class__(scans=1, end=len(odd), app1=False)
+    assert jpeg_layout(odd) == JpegLayout(scans=1, end=len(odd), app1=False)
     assert jpeg_layout(b"\xff\xd8\xff").end is None
     assert jpeg_layout(b"").scans == 0
+
+
+@pytest.mark.parametrize("place", ["before the first scan", "behind the first scan"])
+def test_a_file_of_very_many_segments_is_refused(place: str) -> None:
+    data, segments = jpeg(), b"\xff\xe0\x00\x02" * MAX_SEGMENTS
+    cut = 2 if place == "before the first scan" else len(data) - 2
+    with pytest.raises(LimitError):
+        probe_image(data[:cut] + segments + data[cut:])
+    probe_image(data[:cut] + segments[:4000] + data[cut:])
+
+
+@pytest.mark.parametrize("junk", [b"\xff", b"\xff\x00", b"\xff\x01", b"\xff\xd8", b"\x00"])
+def test_a_header_full_of_junk_is_damaged(junk: bytes) -> None:
+    data = jpeg()
+    for damaged in (data[:20] + junk * (MAX_JUNK + 1) + data[20:], b"\xff\xd8\xff" + junk * (MAX_JUNK + 1)):
+        with pytest.raises(MediaError) as caught:
+            probe_image(damaged)
+        assert caught.value.code is ErrorCode.CORRUPT
