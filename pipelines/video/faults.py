@@ -1,24 +1,32 @@
-"""Why a video is not opened, has no frames, or ends early: said from what its header, its index and its length tell."""
+"""Why a video is not opened, has no frames, or ends early: said from what its header, its index and its length tell;
+and a frame that is too much work."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from cards.limits import MAX_IMAGE_PIXELS
 from deepscan_client.codes import ErrorCode
-from deepscan_client.errors import MediaError
+from deepscan_client.errors import LimitError, MediaError
+from pipelines.image.scans import MAX_SCAN_PIXELS
 from pipelines.media import HEAD, begins_like_video, matroska_end
 
 BROKEN = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises on a broken file: a jump out of it is Python's own OSError."""
 _BOXES = 10_000
 """Boxes of a file that does not open that are looked at for the one that is cut off."""
+
+_JPEGS = ("mjpeg", "mjpegb", "amv", "thp", "sp5x")
+_MOST_SCANS = MAX_SCAN_PIXELS // MAX_IMAGE_PIXELS
+"""Of one JPEG of a film, as of a photo of the largest size: the size may change in mid-film. Cameras write 1 to 3."""
 
 
 def missing_end(
@@ -79,3 +87,21 @@ def not_opened(handle: IO[bytes], error: Exception) -> MediaError:
             remedy="open the video in a video program and save it again",
         )
     return MediaError("the file is not a video", code=ErrorCode.NOT_MEDIA, remedy="send MP4, MOV, MKV, WebM or AVI")
+
+
+def check_scans(packet: Packet[Any], stream: VideoStream) -> None:
+    """Refuse a JPEG of very many scans: it is one packet, so that nobody could leave while it is decoded.
+
+    All marks of scans in the packet count, also those of other pictures in it: FFmpeg goes on behind an end marker.
+
+    Raises:
+        LimitError: too many scans.
+    """
+    if stream.codec_context.codec.canonical_name not in _JPEGS:
+        return
+    scans = bytes(packet).count(b"\xff\xda")
+    if scans > _MOST_SCANS:
+        raise LimitError(
+            f"a frame is drawn in {scans:,} scans; {_MOST_SCANS:,} are allowed",
+            remedy="save the video as MP4 with H.264",
+        )

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_FRAMES, MAX_VIDEO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
-from pipelines.video.faults import BROKEN, missing_end, no_frames, not_opened
+from pipelines.video.faults import BROKEN, check_scans, missing_end, no_frames, not_opened
 from pipelines.video.leaving import Check, WatchedFile, checker
 from pipelines.video.moments import wanted_frames
 
@@ -297,6 +297,7 @@ class VideoSource:
                 packet = next(packets, None)
                 if packet is None:
                     return
+                check_scans(packet, stream)
                 frames: list[Any] = list(packet.decode())
             except av.error.EOFError:
                 return

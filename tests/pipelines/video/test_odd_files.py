@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -135,8 +138,6 @@ def test_a_video_turned_by_a_quarter_without_a_word_is_judged(
 
 
 def test_a_bare_stream_of_pictures_says_what_to_do(tmp_path: Path, face_frames: Frames) -> None:
-    import av
-
     path = tmp_path / "a.h264"
     with av.open(str(path), "w", format="h264") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -229,3 +230,32 @@ def test_the_caller_can_leave_between_any_two_pictures(tmp_path: Path) -> None:
     assert (source.info.frames, len(checks)) == (40, 40)
     assert [frame.index for frame in source.frames(num_frames=2)] == [10, 30]
     assert len(checks) == 40 + 31
+
+
+def jpeg_film(path: Path, pictures: list[bytes], size: int) -> Path:
+    """An AVI of JPEG as they are."""
+    with av.open(str(path), "w", format="avi") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = size, size, "yuvj420p"
+        for place, picture in enumerate(pictures):
+            packet = av.Packet(picture)
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 25), place, place
+            packet.is_keyframe = True
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("before", [b"", b"\xff\xd8\xff\xd9"])
+def test_a_frame_of_very_many_scans_is_refused(tmp_path: Path, place: int, before: bytes) -> None:
+    """Also behind an end marker, where FFmpeg goes on."""
+    Image.new("RGB", (64, 64)).save(stream := io.BytesIO(), "jpeg", progressive=True)
+    good = stream.getvalue()
+    scan = good[good.rfind(b"\xff\xda") : -2]
+    pictures = [good] * 3
+    source = open_source(jpeg_film(tmp_path / "a.avi", pictures, 64))
+    assert len(list(source.frames())) == 3
+    pictures[place] = before + good[:-2] + scan * 200 + b"\xff\xd9"
+    with pytest.raises(LimitError, match="scans; 100 are allowed") as caught:
+        list(open_source(jpeg_film(tmp_path / "b.avi", pictures, 64)).frames())
+    assert "H.264" in caught.value.remedy
