@@ -1,4 +1,4 @@
-"""Reads multipart bodies with limits: bytes are counted while they come in, never after.
+"""The forms that the end points take, and how many of them are received at the same time.
 
 Files beyond one megabyte are spooled to an unnamed temporary file that ends with the request. The name that
 a caller gives to a file is only ever shown back, never used as a path.
@@ -7,27 +7,19 @@ a caller gives to a file is only ever shown back, never used as a path.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from cards.limits import MAX_JUDGED_FRAMES, MAX_OPTIONS_BYTES
-from deepscan_client import ErrorCode, LimitError, RequestError
-from deepscan_client.errors import DeepScanError, OverloadedError
-
-MAX_FIELDS = 16
-"""Plain fields of one form."""
-_FRAMING_BYTES = 4096
-"""What boundaries and headers of one part may take beside its content."""
-_IDLE_SECONDS = 20.0
-"""A body that sends nothing for so long is given up."""
-_SHOW = "curl -F 'file=@photo.jpg' shows the form that is expected"
+from cards.limits import MAX_JUDGED_FRAMES
+from deepscan_client import LimitError, RequestError
+from deepscan_client.errors import OverloadedError
+from ml_backend.inference.multipart import SHOW, parts_of
 
 
 class MediaForm(BaseModel):
@@ -132,7 +124,7 @@ class UploadDoor:
         items: Sequence[tuple[str, str | UploadFile]] = ()
         try:
             async with asyncio.timeout(self._seconds):
-                items = await _parse(request, most_files, most_bytes)
+                items = await parts_of(request, most_files, most_bytes)
             yield _form(items, field, fields, beside)
         except TimeoutError as error:
             raise RequestError("the body did not arrive in time", remedy="send it again over a faster link") from error
@@ -141,59 +133,6 @@ class UploadDoor:
             for _, value in items:
                 if isinstance(value, UploadFile):
                     value.file.close()
-
-
-async def _parse(request: Request, most_files: int, most_bytes: int) -> list[tuple[str, str | UploadFile]]:
-    kind = request.headers.get("content-type", "")
-    if kind.split(";")[0].strip().lower() != "multipart/form-data":
-        raise RequestError(f"the body is {kind[:100] or 'of no stated type'}, not multipart/form-data", remedy=_SHOW)
-    allowed = most_bytes + (most_files + MAX_FIELDS) * _FRAMING_BYTES
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > allowed:
-        raise _too_large(most_bytes)
-    parser = MultiPartParser(
-        request.headers,
-        _counted(request, allowed, most_bytes),
-        max_files=most_files,
-        max_fields=MAX_FIELDS,
-        max_part_size=MAX_OPTIONS_BYTES,
-    )
-    try:
-        return (await parser.parse()).multi_items()
-    except MultiPartException as error:
-        if "Too many files" in error.message:
-            raise LimitError(
-                f"more than {most_files} file{'s' * (most_files > 1)} in one request",
-                remedy="send them in several requests; the sound of a video goes with it to /api/predict/multimodal",
-            ) from error
-        raise RequestError(f"the form cannot be read: {error.message[:200]}", remedy=_SHOW) from error
-    except DeepScanError:
-        raise
-    except (ValueError, KeyError, IndexError, UnicodeError) as error:  # the parser stumbles over odd headers
-        raise RequestError("the form cannot be read: its headers are malformed", remedy=_SHOW) from error
-
-
-async def _counted(request: Request, allowed: int, most_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body in pieces, until it is larger than allowed or falls silent."""
-    received = 0
-    stream = request.stream()
-    while True:
-        try:
-            piece = await asyncio.wait_for(anext(stream), _IDLE_SECONDS)
-        except StopAsyncIteration:
-            return
-        received += len(piece)
-        if received > allowed:
-            raise _too_large(most_bytes)
-        yield piece
-
-
-def _too_large(most_bytes: int) -> LimitError:
-    return LimitError(
-        f"the request is larger than {most_bytes:,} bytes",
-        code=ErrorCode.TOO_LARGE,
-        remedy="send smaller files (photos as JPEG, sound as FLAC or in mono), or fewer in one request",
-    )
 
 
 def _form(
@@ -210,7 +149,7 @@ def _form(
                 second = value
             else:
                 expected = f"{field!r}" if beside is None else f"{field!r}, and {beside!r} once"
-                raise RequestError(f"a file came as {name[:60]!r}, expected is {expected}", remedy=_SHOW)
+                raise RequestError(f"a file came as {name[:60]!r}, expected is {expected}", remedy=SHOW)
         elif name in plain:
             raise RequestError(f"{name[:60]!r} came twice", remedy="send each option once")
         else:

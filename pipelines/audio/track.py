@@ -71,10 +71,10 @@ def open_container(data: bytes, kind: Container) -> InputContainer:
             metadata_errors="replace",
         )
     except Exception as error:  # a hostile header can raise anything inside
+        said = getattr(error, "strerror", None) or str(error)  # without FFmpeg's number and the name that bytes lack
         cut = kind.reader == "mov" and b"moov" not in data
         raise MediaError(
-            f"the {kind.name} file "
-            + ("is cut off before its index" if cut else f"cannot be opened: {str(error)[:160]}"),
+            f"the {kind.name} file " + ("is cut off before its index" if cut else f"cannot be opened: {said[:160]}"),
             code=ErrorCode.TRUNCATED if cut else ErrorCode.CORRUPT,
             remedy="send the whole file" if cut else "open it in a sound program and save it again",
         ) from error

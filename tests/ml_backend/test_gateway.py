@@ -100,6 +100,20 @@ async def test_a_malformed_form_is_the_callers_error(start: Start, kind: str, bo
     assert running.asked == []
 
 
+async def test_a_body_that_was_cut_off_is_told_so(start: Start) -> None:
+    """Also where whole files came before: a batch would otherwise answer for fewer than were sent."""
+    running = await start()
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\nphoto\r\n'
+    head = {"content-type": "multipart/form-data; boundary=x"}
+    for body in (part[:-9], part[:20], part + part, part + b"--x", part + b"--x-"):
+        error = running.error(await running.http.post("/api/batch-predict", content=body, headers=head), 400)
+        assert "cut off" in error["message"]
+        assert "again" in error["remedy"]
+    assert running.asked == []
+    whole = await running.http.post("/api/batch-predict", content=part + b"--x--", headers=head)
+    assert (whole.status_code, whole.json()["count"]) == (200, 1)
+
+
 async def test_a_file_under_another_name_or_as_text_is_explained(start: Start) -> None:
     running = await start()
     wrong = await running.http.post("/api/predict/image", files={"image": ("a.jpg", b"x")})

@@ -80,3 +80,9 @@ def test_samples_with_the_large_byte_first_are_not_taken_for_noise() -> None:
     with pytest.raises(MediaError, match="RIFX") as caught:
         decode_audio(b"RIFX" + struct.pack(">I", 4 + len(chunks)) + b"WAVE" + chunks)
     assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
+def test_why_a_file_does_not_open_is_said_in_words() -> None:
+    with pytest.raises(MediaError) as caught:
+        decode_audio(wav(SOUND.tobytes())[:30])
+    assert caught.value.message == "the wav file cannot be opened: Invalid data found when processing input"
