@@ -61,7 +61,8 @@ def medium_of(path: str) -> Medium | None:
             return None
         with Path(path).open("rb") as stream:
             head = stream.read(HEAD)
-            if head[:4] == b"GIF8":  # only its second picture tells that it moves
+            # Whether it moves is told by a GIF's second picture, and by a PNG before its first, behind any profile.
+            if head[:4] == b"GIF8" or (head[:4] == b"\x89PNG" and b"IDAT" not in head):
                 head += stream.read(MAX_IMAGE_BYTES)
             return medium_of_bytes(head, path)
     except (OSError, ValueError):  # ValueError: a zero byte in the name

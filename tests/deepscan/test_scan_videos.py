@@ -117,11 +117,13 @@ def test_what_was_taken_for_a_photo_and_moves_is_judged_as_a_video(line: Any, tm
     assert line.transport.calls[-1].asked["num_frames"] == 7
 
 
-def test_a_gif_is_read_to_its_second_picture(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["gif", "png"])
+def test_a_file_is_read_on_to_where_it_tells_that_it_moves(tmp_path: Path, form: str) -> None:
+    profile = np.random.default_rng(0).bytes(9000)
     first, *more = [Image.effect_noise((200, 200), 90 + place) for place in range(3)]
-    first.save(tmp_path / "a.gif", save_all=True, append_images=more)
-    first.save(tmp_path / "b.gif")
-    assert [medium_of(str(tmp_path / name)) for name in ("a.gif", "b.gif")] == [Medium.VIDEO, Medium.IMAGE]
+    first.save(tmp_path / "a", form, save_all=True, append_images=more, icc_profile=profile)
+    first.save(tmp_path / "b", form, icc_profile=profile)
+    assert [medium_of(str(tmp_path / name)) for name in ("a", "b")] == [Medium.VIDEO, Medium.IMAGE]
 
 
 def test_a_lost_video_and_a_folder_named_like_one_get_error_lines(line: Any, tmp_path: Path) -> None:
