@@ -98,7 +98,7 @@ class AudioSource:
             self._track = stream.index
             context = stream.codec_context
             codec = context.codec.canonical_name
-            if self._kind.reader in ("wav", "w64"):
+            if self._kind.reader in ("wav", "w64", "avi"):
                 check_wave(data)
             declared = declared_seconds(container, stream)
             # Without a length of its own, the sound of a video would be measured by the pictures.

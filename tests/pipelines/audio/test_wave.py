@@ -39,14 +39,24 @@ def wave64(block: int, encode_sound: Callable[..., bytes]) -> bytes:
     return bytes(data)
 
 
+def avi(block: int, encode_sound: Callable[..., bytes]) -> bytes:
+    """As FFmpeg writes it, with another block."""
+    data = bytearray(encode_sound(SOUND.astype(np.float32) / 32768, form="avi"))
+    place = data.index(b"strf") + 8 + 12
+    assert data[place : place + 2] == b"\x02\0"
+    data[place : place + 2] = struct.pack("<H", block)
+    return bytes(data)
+
+
 @pytest.mark.parametrize("block", [0, 1, 3, 4095, 65535])
-@pytest.mark.parametrize("kind", ["plain", "late", "extensible", "w64"])
+@pytest.mark.parametrize("kind", ["plain", "late", "extensible", "w64", "avi"])
 def test_another_block_than_the_samples_is_refused(block: int, kind: str, encode_sound: Callable[..., bytes]) -> None:
     data = {
         "plain": lambda: wav(SOUND.tobytes(), block=block),
         "late": lambda: wav(SOUND.tobytes(), block=block, before=b"JUNK\x03\0\0\0abc\0"),
         "extensible": lambda: extensible(block),
         "w64": lambda: wave64(block, encode_sound),
+        "avi": lambda: avi(block, encode_sound),
     }[kind]()
     with pytest.raises(MediaError, match=f"blocks of {block:,} bytes, 1 channels of 16 bits") as caught:
         decode_audio(data)
@@ -63,6 +73,7 @@ def test_headers_that_agree_are_read(encode_sound: Callable[..., bytes]) -> None
         wav(floats.tobytes(), tag=3, bits=32, block=4),
         extensible(2),
         wave64(2, encode_sound),
+        avi(2, encode_sound),
     ):
         samples, _ = decode_audio(data)
         assert np.allclose(samples, floats, atol=2e-4)
