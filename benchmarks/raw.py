@@ -79,7 +79,7 @@ class RawBench:
             self._calls.append(list(recorder.calls))
         self._networks = {
             name: load_network(repository, name, threads=1)
-            for name in dict.fromkeys(call.model for call in self._calls[0])
+            for name in dict.fromkeys(call.model for calls in self._calls for call in calls)
         }
 
     def run(self, rounds: int) -> Raw:

@@ -131,6 +131,15 @@ class PrecisionBudget(Strict):
     max_flip_rate: float = 0.01
 
 
+class Tight(Strict):
+    """Which networks judge a face whose photo ends there: of a wide crop little would be more than drawn-out border."""
+
+    inside: float = Field(gt=0, lt=1)
+    """Share of the widest crop that must lie inside the photo; below it the stand-ins are asked."""
+    instead: dict[Name, Name]
+    """Network of ``calls``: the one of them that is asked in its place."""
+
+
 class Step(Strict):
     """One step of an ensemble: which tensor of the ensemble feeds which tensor of the model."""
 
@@ -161,6 +170,8 @@ class ModelCard(Strict):
     """Where no public model needs it, our server loads it only when a client asks for that (``load_model``)."""
     calls: tuple[Name, ...] = ()
     """Models that a stage calls from inside (BLS): they must be loaded for it to work."""
+    tight: Tight | None = None
+    """For a stage over faces; without it all of ``calls`` are asked about every face."""
     draws: Name | None = None
     """Network that a stage calls for heat maps alone, where they are asked for; where left out, that of its ``calls``
     with the finest map."""
@@ -184,6 +195,8 @@ class ModelCard(Strict):
             raise ValueError("batching needs max_batch_size above 0")
         if self.decoupled and self.kind != "stage":
             raise ValueError("only a stage can be decoupled")
+        if self.tight and not {*self.tight.instead, *self.tight.instead.values()} <= set(self.calls):
+            raise ValueError("tight names models that the stage does not call")
         for tensors in (self.inputs, self.outputs):
             names = [tensor.name for tensor in tensors]
             if len(set(names)) != len(names):

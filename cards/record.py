@@ -6,7 +6,7 @@ Commands write it; nobody edits it by hand.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -169,6 +169,8 @@ class Fusion(Strict):
     of them is enough, so their odds add up (a soft maximum of the log-odds)."""
     slope: float = Field(default=1.0, gt=0)
     """Factor of what the rule gives, before the bias."""
+    instead: dict[str, str] = {}
+    """Member: the one that is asked in its place about faces whose photo ends there (``cards.card.Tight``)."""
     refits: tuple[tuple[float, float], ...]
     """Bootstrap refits (slope, intercept) on the fused log-odds, for the interval."""
     real_quantiles: tuple[float, ...]
@@ -185,6 +187,8 @@ class Fusion(Strict):
     def _consistent(self) -> Fusion:
         if set(self.members) != set(self.weights):
             raise ValueError("members and weights name different models")
+        if not {*self.instead, *self.instead.values()} <= set(self.members):
+            raise ValueError("instead names models that are no members")
         if self.default_operating_point not in self.operating_points:
             raise ValueError(f"no operating point {self.default_operating_point!r}")
         if list(self.real_quantiles) != sorted(self.real_quantiles):
@@ -192,6 +196,11 @@ class Fusion(Strict):
         if not all(map(math.isfinite, self.real_quantiles)):
             raise ValueError("real_quantiles must be finite")
         return self
+
+    def fits(self, asked: Iterable[str]) -> bool:
+        """Whether this was fitted for items that exactly these members were asked about."""
+        usual = set(self.members) - set(self.instead.values())
+        return set(asked) in (usual, {self.instead.get(name, name) for name in usual})
 
 
 class VersionRecord(Strict):

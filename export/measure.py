@@ -74,6 +74,7 @@ def write_fusion(
         bias=fused.bias,
         rule=fused.rule,
         slope=fused.slope,
+        instead=fused.instead,
         refits=fit.refits,
         real_quantiles=fit.real_quantiles,
         operating_points=fit.operating_points,

@@ -69,10 +69,17 @@ class Shelf:
         """The records of all networks that ran, by name."""
         return {name: self.of(name, digest) for name, digest in weights.items()}
 
-    def fusion_for(self, members: Mapping[str, Spoke]) -> tuple[Fusion | None, list[Reason]]:
-        """The fusion where it was fitted with exactly these members, and what a reader should know."""
+    def fusion_for(
+        self, members: Mapping[str, Spoke], asked: Iterable[Iterable[str]] = ()
+    ) -> tuple[Fusion | None, list[Reason]]:
+        """The fusion where it was fitted with exactly these members, and what a reader should know.
+
+        Args:
+            asked: the members that were asked about each item, where they are not all of them about every item.
+        """
         fusion, reasons = self.fusion, []
-        if fusion is not None and members and fusion.members != {name: each.record for name, each in members.items()}:
+        known = fusion is not None and all(fusion.members.get(name) == each.record for name, each in members.items())
+        if fusion is not None and members and not (known and all(map(fusion.fits, list(asked) or [members]))):
             fusion = None
             reasons.append(Reason.FUSION_MISMATCH)
         if any(each.calibration is None for each in members.values()):

@@ -6,20 +6,18 @@ become a cue. Photos are damaged first and aligned afterwards by the function th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.image.align import face_sizes, inverse_transforms, similarities, warp_crop
+from pipelines.image.align import face_sizes, similarities, warp_crop
 
 Pixels = npt.NDArray[np.uint8]
 INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 MIN_FACE = 48.0
-CUT = (0.42, 0.9)
-"""How far a photo that ends at the face reaches from its middle, in face sizes: a crop with margin 1 reaches 0.5."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,6 @@ class Damage:
         blur (sigma in pixels), noise (sigma in grey levels), noise_seed.
         codecs: up to two passes of (".jpg" or ".webp", quality).
         box: occluded part of the crop as x0, y0, x1, y1 in shares, empty for none; box_grey: its grey level.
-        cut: how far the photo reaches left, up, right and down of the middle of the face, in face sizes; empty where it
-            stays whole. A wide crop of a photo that ends at the face shows a replicated border.
     """
 
     flip: bool = False
@@ -55,7 +51,6 @@ class Damage:
     codecs: tuple[tuple[str, int], ...] = ()
     box: tuple[float, ...] = ()
     box_grey: int = 0
-    cut: tuple[float, ...] = ()
 
 
 def _movement(rng: np.random.Generator) -> dict[str, Any]:
@@ -66,14 +61,11 @@ def _movement(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def draw_damage(rng: np.random.Generator, clean: float = 0.0, tight: float = 0.0) -> Damage:
-    """Draw one damage; a share of ``clean`` only moves and mirrors the crop, a share of ``tight`` ends at the face.
+def draw_damage(rng: np.random.Generator, clean: float = 0.0) -> Damage:
+    """Draw one damage; a share of ``clean`` only moves and mirrors the crop.
 
     Ranges follow what photos meet on their way: JPEG 30 to 95, twofold shrinking, messengers.
     """
-    if tight and rng.random() < tight:
-        cut = tuple(float(reach) for reach in rng.uniform(*CUT, 4))
-        return replace(draw_damage(rng, clean), cut=cut)
     if rng.random() < clean:
         return Damage(flip=bool(rng.random() < 0.5), **_movement(rng))
     coloured = rng.random() < 0.5
@@ -123,19 +115,6 @@ def _coloured(pixels: Pixels, damage: Damage) -> Pixels:
     return np.asarray(cv2.LUT(pixels, table[None]), dtype=np.uint8)
 
 
-def _cut(
-    photo: Pixels, points: npt.NDArray[np.float64], cut: tuple[float, ...]
-) -> tuple[Pixels, npt.NDArray[np.float64]]:
-    """The part of a photo that reaches so far around a face (``Damage.cut``), and the face's points in it."""
-    matrix = similarities(points[None], 1, 1.0)
-    size = float(face_sizes(points[None])[0])
-    middle = (inverse_transforms(matrix)[0] @ [0.0, 0.0, 1.0])[:2]  # of the one pixel of a crop of one pixel
-    left, up, right, down = np.array(cut) * size
-    low = np.clip(np.floor(middle - np.array([left, up])), 0, [photo.shape[1] - 1, photo.shape[0] - 1]).astype(int)
-    high = np.clip(np.ceil(middle + np.array([right, down])), low + 1, [photo.shape[1], photo.shape[0]]).astype(int)
-    return np.ascontiguousarray(photo[low[1] : high[1], low[0] : high[0]]), points - low
-
-
 def apply_damage(
     pixels: Pixels,
     landmarks: npt.NDArray[np.float32],
@@ -163,8 +142,6 @@ def apply_damage(
         factors = np.array([target[0] / pixels.shape[1], target[1] / pixels.shape[0]])
         photo = np.asarray(cv2.resize(pixels, target, interpolation=damage.interpolation), dtype=np.uint8)
         points = (points + 0.5) * factors - 0.5
-    if damage.cut:
-        photo, points = _cut(photo, points, damage.cut)
     photo = _coloured(photo, damage)
     if damage.grey:
         photo = np.repeat(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8)

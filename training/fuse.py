@@ -1,7 +1,8 @@
 """Fuse calibrated networks into the image verdict: ``python -m training.fuse OUT.json frame_cnn=RUN detail_cnn=RUN``.
 
 Every run must have its ``calibration.json``. Members are weighed by logistic regression on held-out photos that none of
-them was trained on (``training.models.ensemble``), or their odds are added (``--rule any``). One stays only where
+them was trained on (``training.models.ensemble``), or their odds are added (``--rule any``). Members that stand in for
+others where a photo ends at the face (``training.tight``) are asked as serving would ask them. One stays only where
 leaving it out lowers the mean AUC over the held-out kinds, each fake against the reals that look most like it, by more
 than 0.005; both differences are printed with a paired bootstrap interval. Thresholds, refits and the table of real
 scores are then those of the fused log-odds.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from cards.repository import ModelRepository
 from pipelines.fusion import combine
 from training.calibrate import DRAWS, balanced_draw, fit
 from training.data.cache import load_cache
@@ -28,7 +30,8 @@ from training.data.style import FILE
 from training.memory import keep_memory
 from training.models.ensemble import Ensemble, fit_ensemble
 from training.report import Fit, FusedFit, settings_of
-from training.scores import Floats, Ints, Scores, out_of_fold
+from training.scores import Floats, Ints, Scores, kinds_of, mean_kind_auc, out_of_fold
+from training.tight import Ends, as_asked, asked_of, shares_inside, tell_cut
 
 GAIN = 0.005
 """A member stays where the mean AUC falls by more than this without it."""
@@ -52,17 +55,6 @@ class Gain:
     high: float
 
 
-def mean_kind_auc(values: Floats, kinds: Sequence[Ints], peers: Ints) -> float:
-    """Mean over the kinds of fakes of how often one is ranked above the reals that it is compared with.
-
-    Args:
-        values: [n]; kinds: positions of the fakes of each kind; peers: [n, k] positions of reals (``Scores.peers``).
-    """
-    rivals = values[peers]
-    wins = (values[:, None] > rivals).mean(axis=1) + 0.5 * (values[:, None] == rivals).mean(axis=1)
-    return float(np.mean([wins[kind].mean() for kind in kinds]))
-
-
 def member_weights(log_odds: Floats, labels: Ints, names: tuple[str, ...], rule: Rule) -> tuple[Floats, float]:
     """Weights and bias of the members: fitted for ``sum``; for ``any`` all are :data:`SHARPNESS`."""
     if rule == "any":
@@ -82,11 +74,9 @@ def gains(log_odds: Floats, scores: Scores, names: tuple[str, ...], rule: Rule =
         return combine(chosen, member_weights(chosen[drawn], scores.labels[drawn], members, rule)[0].tolist(), rule)
 
     everyone = ensemble(list(range(len(names))))
-    fake = scores.labels == 1  # some sources hold both classes
-    kinds = [np.flatnonzero(fake & (scores.sources == name)) for name in np.unique(scores.sources[fake])]
-    kinds = [kind for kind in kinds if len(kind) >= 5]
+    kinds = kinds_of(scores)
     reals = np.flatnonzero(scores.labels == 0)
-    peers = np.broadcast_to(reals, (len(fake), len(reals))) if scores.peers is None else scores.peers
+    peers = np.broadcast_to(reals, (len(scores.labels), len(reals))) if scores.peers is None else scores.peers
     _LOG.info("%s: mean AUC %.4f", " + ".join(names), mean_kind_auc(everyone, kinds, peers))
     result = []
     for place, name in enumerate(names):
@@ -101,16 +91,19 @@ def gains(log_odds: Floats, scores: Scores, names: tuple[str, ...], rule: Rule =
     return result
 
 
-def fuse_members(members: Mapping[str, tuple[Scores, Fit]], rule: Rule = "sum", keep: bool = False) -> FusedFit:
+def fuse_members(
+    members: Mapping[str, tuple[Scores, Fit]], rule: Rule = "sum", keep: bool = False, ends: Ends | None = None
+) -> FusedFit:
     """Weigh the members, drop those that add nothing, and fit what the verdict needs.
 
     Args:
         members: scores on the same photos, in the same order, and the calibration of each.
         rule: of :class:`cards.record.Fusion`.
         keep: drop nobody: the verdict is fitted again for members that were chosen before.
+        ends: which photos end at their face, and who is asked about those; None where all are asked about all.
 
     Raises:
-        ValueError: members scored different photos, or there is none.
+        ValueError: members scored different photos, or there is none; stand-ins need the rule ``any``.
     """
     if not members:
         raise ValueError("a verdict needs at least one member")
@@ -127,13 +120,17 @@ def fuse_members(members: Mapping[str, tuple[Scores, Fit]], rule: Rule = "sum", 
             for name in names
         ]
     )
+    if ends is not None:
+        if rule != "any":
+            raise ValueError("stand-ins add their odds: --rule any")
+        log_odds = as_asked(log_odds, names, ends.there, ends.tight)
     found = gains(log_odds, first, names, rule)
     for gain in found:
         _LOG.info("without %s: mean AUC %+.4f (%+.4f to %+.4f)", gain.member, -gain.value, -gain.high, -gain.low)
     weakest = min(found, key=lambda gain: gain.value)
     if weakest.value <= GAIN and not keep:
         _LOG.info("%s is left out of the verdict", weakest.member)
-        return fuse_members({name: value for name, value in members.items() if name != weakest.member}, rule)
+        return fuse_members({name: value for name, value in members.items() if name != weakest.member}, rule, ends=ends)
     drawn = balanced_draw(first.labels, first.sources, DRAWS, np.random.default_rng(5))
     weights, bias = member_weights(log_odds[drawn], first.labels[drawn], names, rule)
     fitted = fit(replace(first, logits=combine(log_odds, weights.tolist(), rule) + bias))
@@ -143,6 +140,7 @@ def fuse_members(members: Mapping[str, tuple[Scores, Fit]], rule: Rule = "sum", 
         bias=float(slope * bias + intercept),
         rule=rule,
         slope=slope,
+        instead={} if ends is None else asked_of(names, ends.tight),
         fit=fitted,
     )
 
@@ -162,15 +160,23 @@ def main(arguments: list[str] | None = None) -> int:
     photos = load_cache(options.cache / "photos")
     rebuilt = Reconstructions(options.cache / "recon")
     styles = np.load(options.cache / "photos" / FILE)
-    members = {}
+    members, runs, margin = {}, {}, 1.0
     for member in options.members:
         name, _, folder = member.partition("=")
         run = Path(folder)
         calibration = Fit.read(run / "calibration.json")
         if calibration is None:
             parser.error(f"{run} has no calibration.json: python -m training.calibrate {run}")
-        members[name] = (out_of_fold(run, photos, settings_of(run / "last.pt")[0], None, rebuilt, styles), calibration)
-    result = fuse_members(members, options.rule, options.keep)
+        settings, runs[name] = settings_of(run / "last.pt")[0], run
+        members[name] = (out_of_fold(run, photos, settings, None, rebuilt, styles), calibration)
+        margin = max(margin, settings.margin)
+    tight, ends = ModelRepository().card("image_faces").tight, None
+    items = next(iter(members.values()))[0].items
+    if tight and items is not None and asked_of(tuple(members), tight):
+        ends = Ends(tight, shares_inside(photos, items, margin) < tight.inside, photos, margin)
+    result = fuse_members(members, options.rule, options.keep, ends)
+    if ends:
+        tell_cut(result, runs, members, ends)
     options.out.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     _LOG.info("weights %s, bias %.3f", result.weights, result.bias)
     return 0

@@ -57,6 +57,8 @@ class FusedFit(BaseModel):
     bias: float
     rule: Literal["sum", "any"] = "sum"
     slope: float = 1.0
+    instead: dict[str, str] = {}
+    """Member: the one that is asked in its place about photos that end at the face (``cards.card.Tight``)."""
     fit: Fit
     """Of the fused log-odds; its own calibration is part of the weights and the bias already."""
 

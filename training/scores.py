@@ -45,6 +45,8 @@ class Scores:
     shift: float | None
     peers: Ints | None = None
     """[n, k] positions of the reals that a fake is compared with (:func:`peers_of`); -1 in the rows of reals."""
+    items: Ints | None = None
+    """[n] photos of the cache; of a pseudo-fake the one that it was made of."""
 
 
 def averaged(checkpoint: Path) -> nn.Module:
@@ -134,20 +136,19 @@ def out_of_fold(
             f"trained on; half of the fakes are of kinds that no run saw ({', '.join(WATCHED)})"
         )
         if rebuilt is None:
-            return Scores(final, labels[common], sources[common], text, None)
+            return Scores(final, labels[common], sources[common], text, None, items=common)
         reals_held = common[labels[common] == 0]
         crops, kinds, origins = pseudo_fakes(cache, rebuilt, reals_held, settings.size, settings.margin)
         logits = np.append(final, logits_of(trained, crops).astype(float))
         truth = np.append(labels[common], np.ones(len(kinds), dtype=labels.dtype))
         text += f"; {len(kinds)} pseudo-fakes of held-out reals"
         named = np.append(sources[common], kinds)
-        peers = None
+        peers, items = None, np.append(common, origins)
         if styles is not None:
-            items = np.append(common, origins)
             fake, real = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
             peers = np.full((len(truth), PEERS), -1, dtype=np.int64)
             peers[fake] = real[peers_of(styles, items[fake], named[fake].tolist(), items[real], named[real].tolist())]
-        return Scores(logits, truth, named, text, None, peers)
+        return Scores(logits, truth, named, text, None, peers, items)
     parts: list[tuple[Floats, Ints]] = []
     for fold in read_folds():
         path = folds / fold.name / "last.pt"
@@ -165,3 +166,21 @@ def out_of_fold(
     shift = float(np.mean([final[place] - by_item[int(item)] for place, item in reals]))
     text = f"{len(items)} photos, each by one of {len(parts)} fold models that never saw its family of generators"
     return Scores(logits, labels[items], sources[items], text, shift)
+
+
+def kinds_of(scores: Scores) -> list[Ints]:
+    """Positions of the fakes of each kind of at least five; some sources hold both classes."""
+    fake = scores.labels == 1
+    kinds = [np.flatnonzero(fake & (scores.sources == name)) for name in np.unique(scores.sources[fake])]
+    return [kind for kind in kinds if len(kind) >= 5]
+
+
+def mean_kind_auc(values: Floats, kinds: Sequence[Ints], peers: Ints) -> float:
+    """Mean over the kinds of fakes of how often one is ranked above the reals that it is compared with.
+
+    Args:
+        values: [n]; kinds: positions of the fakes of each kind; peers: [n, k] positions of reals (``Scores.peers``).
+    """
+    rivals = values[peers]
+    wins = (values[:, None] > rivals).mean(axis=1) + 0.5 * (values[:, None] == rivals).mean(axis=1)
+    return float(np.mean([wins[kind].mean() for kind in kinds]))

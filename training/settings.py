@@ -28,9 +28,8 @@ class Settings:
         without: sources that the run must not see (leave-kinds-out folds); watched sources are never seen.
         groups: names of the pairs of sources (``training.data.sources.PAIRS``) that the run learns from; all where
             it is empty. A network that learns one manner of faking alone learns it better.
-        clean: share of the pairs without damage; tight: of those whose photos end at the face.
-        reconstructed, self_blended, part_reconstructed, cross_blended: shares of the kinds of pairs
-            (``training.data.pairs.Mixture``).
+        clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended:
+            shares of the kinds of pairs (``training.data.pairs.Mixture``).
         stills: whether frames of the training clips stand beside the photos (``training.data.stills``).
         fold: number of the fold of clips (``training.video.folds``) that the run must not see; -1 for none.
         start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
@@ -54,7 +53,6 @@ class Settings:
     without: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     clean: float = Mixture.clean
-    tight: float = Mixture.tight
     reconstructed: float = Mixture.reconstructed
     self_blended: float = Mixture.self_blended
     part_reconstructed: float = Mixture.part_reconstructed

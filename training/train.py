@@ -96,7 +96,6 @@ def train_run(
             part_reconstructed=settings.part_reconstructed,
             cross_blended=settings.cross_blended,
             clean=settings.clean,
-            tight=settings.tight,
         ),
         groups=[group for group in PAIRS if not settings.groups or group.name in settings.groups],
         styles=styles,
@@ -203,7 +202,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--clean", type=float, default=Settings.clean, help="share of the pairs without damage")
-    parser.add_argument("--tight", type=float, default=Settings.tight, help="share of those that end at the face")
     for kind in ("reconstructed", "self-blended", "part-reconstructed", "cross-blended"):
         default = getattr(Settings, kind.replace("-", "_"))
         parser.add_argument(f"--{kind}", type=float, default=default, help="share of those pairs")
@@ -227,7 +225,6 @@ def main(arguments: list[str] | None = None) -> int:
         size=options.size,
         margin=options.margin,
         clean=options.clean,
-        tight=options.tight,
         reconstructed=options.reconstructed,
         self_blended=options.self_blended,
         part_reconstructed=options.part_reconstructed,

@@ -90,6 +90,23 @@ def face_sizes(landmarks: npt.NDArray[np.floating[Any]]) -> FloatArray:
     return np.asarray(1.0 / np.hypot(transforms[:, 0, 0], transforms[:, 1, 0]))
 
 
+def inside_shares(
+    landmarks: npt.NDArray[np.floating[Any]], height: int, width: int, margin: float, points: int = 32
+) -> FloatArray:
+    """Share of each face's crop that lies inside the photo, 0 to 1, float64 [n]; the rest would be its border.
+
+    Args:
+        landmarks: [n, 5, 2] in photo pixels; height, width: of the photo; margin: see the module.
+        points: how many of a side are looked at.
+    """
+    back = inverse_transforms(similarities(landmarks, points, margin))
+    along = np.arange(points, dtype=np.float64)
+    grid = np.stack([np.tile(along, points), np.repeat(along, points)])
+    places = back[:, :, :2] @ grid + back[:, :, 2:] + 0.5  # of the continuous photo, [n, 2, points²]
+    inside = (places >= 0) & (places < np.array([width, height])[:, None])
+    return np.asarray(inside.all(axis=1).mean(axis=1))
+
+
 def align_faces(
     pixels: Pixels,
     landmarks: npt.NDArray[np.floating[Any]],

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from cards.card import FaceDetection
 from cards.repository import ModelRepository
 from deepscan_client.verdict import Verdict
-from pipelines.image.align import align_each
 from pipelines.image.decode import decode_image
 from pipelines.image.evidence import FaceEvidence, PhotoEvidence
 from pipelines.image.faces import Faces, find_faces
-from pipelines.image.heat import finest, geometry, unit_square_to_picture
+from pipelines.image.heat import geometry, unit_square_to_picture
+from pipelines.image.panel import Asked, Panel
 from pipelines.image.probe import ProbeInfo, probe_image
 from pipelines.image.verdict import PhotoJudge
-from pipelines.infer import Array, Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
+from pipelines.infer import Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
 from pipelines.novelty import NoveltyBook
 from pipelines.options import Options
 
@@ -43,10 +43,13 @@ class PhotoAnalyzer:
         self._infer = infer
         self._detector = repository.card("face_detector")
         calls = repository.card("image_faces").calls if networks is None else networks
-        self._networks = [repository.card(name) for name in calls if name != "face_detector"]
+        cards = [repository.card(name) for name in calls if name != "face_detector"]
+        self._panel = Panel(cards, repository.card("image_faces").tight if networks is None else None)
         self._policy = self._detector.face_detection or FaceDetection()
-        self._novelty = NoveltyBook(repository, self._networks[0].name) if self._networks else None
-        self._draws = finest(self._networks)
+        self._largest = {card.name: card.max_batch_size for card in cards}
+        # The first network of a face tells how far it is from what was trained on.
+        firsts = {card.name for card in (*self._panel.usual[:1], *self._panel.close[:1])}
+        self._novelty = {name: NoveltyBook(repository, name) for name in firsts}
 
     def evidence(self, pixels: NDArray[np.uint8], info: ProbeInfo) -> PhotoEvidence:
         """Evidence of one photo.
@@ -72,14 +75,14 @@ class PhotoAnalyzer:
 
         found = find_faces(pixels, detect, self._policy)
         detected = time.monotonic_ns()
-        crops = self._crops(pixels, found)
+        asked = self._panel.crops(pixels, found)
         aligned = time.monotonic_ns()
-        answers = self._ask(crops, info.options.heatmaps) if len(found) else {}
+        answers = self._ask(asked, info.options.heatmaps) if asked else {}
         for name, answer in answers.items():
             weights[name] = digest_hex(answer["RECORD"][0])
         done = time.monotonic_ns()
         return PhotoEvidence(
-            faces=self._faces(found, crops, answers, info.options.heatmaps),
+            faces=self._faces(found, asked, answers, info.options.heatmaps),
             cut=len(found) >= self._policy.max_faces,
             weights=weights,
             decode_ms=max(0.0, (start - info.started_ns) / 1e6 - info.probe_ms),
@@ -88,42 +91,45 @@ class PhotoAnalyzer:
             networks_ms=(done - aligned) / 1e6,
         )
 
-    def _crops(self, pixels: NDArray[np.uint8], found: Faces) -> dict[str, NDArray[np.uint8]]:
-        """Aligned crops for each network; networks with one preprocessing share them."""
-        made = align_each(pixels, found.landmarks, map(geometry, self._networks))
-        return {card.name: made[geometry(card)] for card in self._networks}
-
-    def _ask(self, crops: dict[str, NDArray[np.uint8]], heatmaps: bool) -> dict[str, Arrays]:
-        """Every network on all crops: independent calls go in together."""
+    def _ask(self, asked: dict[str, Asked], heatmaps: bool) -> dict[str, Arrays]:
+        """Every network on all its crops: independent calls go in together."""
         batches = []
-        for place, card in enumerate(self._networks):
+        for name, each in asked.items():
             outputs: tuple[str, ...] = ("LOGIT", "RECORD")
-            if heatmaps and card is self._draws:
+            if heatmaps and self._panel.draws and name == self._panel.draws.name:
                 outputs = (*outputs, "CAM")
-            if place == 0 and self._novelty is not None and self._novelty.known:
+            if name in self._novelty and self._novelty[name].known:
                 outputs = (*outputs, "EMBEDDING")
-            batches.append(Batch(card.name, {"IMAGES": crops[card.name]}, outputs, card.max_batch_size))
+            batches.append(Batch(name, {"IMAGES": each.crops}, outputs, self._largest[name]))
         return run_batches(self._infer, batches)
 
     def _faces(
-        self, found: Faces, crops: dict[str, NDArray[np.uint8]], answers: dict[str, Arrays], heatmaps: bool
+        self, found: Faces, asked: dict[str, Asked], answers: dict[str, Arrays], heatmaps: bool
     ) -> tuple[FaceEvidence, ...]:
-        if not len(found):
+        if not answers:
             return ()
-        first, draws = self._networks[0], self._draws
+        draws = self._panel.draws
         assert draws is not None  # there are networks, or there would be no answers
-        maps: Array | None = answers[draws.name]["CAM"] if heatmaps else None
         to_photo = unit_square_to_picture(found.landmarks, *geometry(draws)) if heatmaps else None
-        far = None if self._novelty is None else self._novelty.ratios(answers[first.name])
+        logits: list[dict[str, float]] = [{} for _ in range(len(found))]
+        far: list[float | None] = [None] * len(found)
+        rows = dict(zip(asked[draws.name].places.tolist(), range(len(found))))
+        for name, answer in answers.items():
+            ratios = self._novelty[name].ratios(answer) if name in self._novelty else None
+            for row, place in enumerate(asked[name].places.tolist()):
+                logits[place][name] = float(answer["LOGIT"][row, 0])
+                if ratios is not None:
+                    far[place] = float(ratios[row])
+        drawn = asked[draws.name].crops
         return tuple(
             FaceEvidence(
                 box=tuple(found.boxes[i].tolist()),
                 score=float(found.scores[i]),
                 landmarks=tuple((float(x), float(y)) for x, y in found.landmarks[i]),
-                sharpness=_sharpness(crops[draws.name][i]),  # min_sharpness was set on this geometry
-                logits={name: float(answer["LOGIT"][i, 0]) for name, answer in answers.items()},
-                novelty=None if far is None else float(far[i]),
-                heatmap=None if maps is None else maps[i].tolist(),
+                sharpness=_sharpness(drawn[rows[i]]),  # min_sharpness was set on this geometry
+                logits=logits[i],
+                novelty=far[i],
+                heatmap=answers[draws.name]["CAM"][rows[i]].tolist() if heatmaps else None,
                 to_photo=None if to_photo is None else to_photo[i].tolist(),
             )
             for i in range(len(found))

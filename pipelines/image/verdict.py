@@ -43,9 +43,10 @@ class PhotoJudge:
         """The verdict on one photo."""
         start = time.monotonic_ns()
         spoke = self._shelf.all_of(evidence.weights)
-        members = {name: each for name, each in spoke.items() if evidence.faces and name in evidence.faces[0].logits}
+        asked = [face.logits.keys() for face in evidence.faces]
+        members = {name: each for name, each in spoke.items() if any(name in names for names in asked)}
         calibrations = {name: each.calibration for name, each in members.items()}
-        fusion, reasons = self._shelf.fusion_for(members)
+        fusion, reasons = self._shelf.fusion_for(members, asked)
         if evidence.cut:
             reasons.append(Reason.FACES_CUT)
         fused = [fuse(face.logits, calibrations, fusion) for face in evidence.faces]
@@ -122,8 +123,8 @@ class PhotoJudge:
 def _rows(
     evidence: PhotoEvidence, calibrations: dict[str, Calibration | None], fusion: Fusion | None
 ) -> tuple[Evidence, ...]:
-    """Each network's strongest face."""
-    strongest = {name: max(face.logits[name] for face in evidence.faces) for name in calibrations}
+    """Each network's strongest face, of those that it was asked about."""
+    strongest = {name: max(f.logits[name] for f in evidence.faces if name in f.logits) for name in calibrations}
     note = f"strongest of {len(evidence.faces)} faces" if len(evidence.faces) > 1 else ""
     return evidence_rows(strongest, calibrations, fusion, note)
 

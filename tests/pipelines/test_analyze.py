@@ -62,7 +62,10 @@ def test_one_face_gets_a_probability_an_interval_and_a_label(infer: CountingInfe
     assert verdict.fake_probability is not None
     assert verdict.interval is not None
     assert verdict.interval.low <= verdict.interval.high
-    assert {model.name for model in verdict.models} == {*REPOSITORY.card("image_faces").calls, "image_verdict"}
+    stage = REPOSITORY.card("image_faces")
+    assert stage.tight is not None
+    asked = set(stage.calls) - set(stage.tight.instead.values())
+    assert {model.name for model in verdict.models} == {*asked, "image_verdict"}
     assert verdict.reasons == ()
     x0, y0, x1, y1 = verdict.faces[0].box
     assert 160 < (x0 + x1) / 2 < 290  # the face of the portrait

@@ -47,19 +47,6 @@ def test_a_clean_draw_only_moves_and_mirrors() -> None:
         assert replace(damage, flip=False, turn=0.0, scale=1.0, shift=(0.0, 0.0)) == Damage()
 
 
-def test_a_tight_photo_keeps_its_face_and_ends_there() -> None:
-    """The face does not move; beyond the cut lies the replicated border that serving would show."""
-    whole = apply_damage(PHOTO, POINTS, Damage(), 96, 1.9)
-    tight = apply_damage(PHOTO, POINTS, Damage(cut=(0.5, 0.5, 0.5, 0.5)), 96, 1.9)
-    middle = slice(28, 68)  # margin 1 is 51 of the 96 pixels
-    assert np.abs(tight[middle, middle].astype(int) - whole[middle, middle]).mean() < 1.0
-    assert np.abs(tight[:12].astype(int) - whole[:12]).mean() > 10.0
-    rng = np.random.default_rng(3)
-    drawn = [draw_damage(rng, tight=0.3) for _ in range(400)]
-    assert 0.2 < np.mean([bool(damage.cut) for damage in drawn]) < 0.4
-    assert not any(draw_damage(rng).cut for _ in range(50)), "photos stay whole unless a share is asked for"
-
-
 def test_a_fine_face_is_brought_to_the_resolution_of_its_partner() -> None:
     """A face of twice the size loses its detail, so that resolution is no cue."""
     rng = np.random.default_rng(1)
@@ -85,7 +72,6 @@ def test_each_part_of_a_damage_does_something() -> None:
         {"codecs": ((".jpg", 30),)},
         {"codecs": ((".webp", 40),)},
         {"box": (0.2, 0.2, 0.6, 0.6), "box_grey": 5},
-        {"cut": (0.3, 0.3, 0.3, 0.3)},
     ]
     for change in changes:
         damaged = apply_damage(PHOTO, POINTS, Damage(**change), 96, 1.3).astype(int)  # type: ignore[arg-type]

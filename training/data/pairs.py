@@ -29,15 +29,13 @@ CANDIDATES = 12
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the kinds of pairs; what is left goes to the labelled ones. ``clean`` is the share without damage,
-    ``tight`` that of photos that end at the face."""
+    """Shares of the kinds of pairs; what is left goes to the labelled ones. ``clean`` is the share without damage."""
 
     reconstructed: float = 0.16
     self_blended: float = 0.11
     part_reconstructed: float = 0.06
     cross_blended: float = 0.05
     clean: float = 0.0
-    tight: float = 0.0
 
 
 def crop_sharpness(cache: PhotoCache, size: int = 160, margin: float = 1.3) -> npt.NDArray[np.float64]:
@@ -156,7 +154,7 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         kind = int(rng.choice(5, p=[1 - sum(shares), *shares]))
         if kind in (1, 3) and not self.rebuilt:
             kind = 2
-        damage = draw_damage(rng, mix.clean, mix.tight)
+        damage = draw_damage(rng, mix.clean)
         if kind == 0:
             fakes, reals = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
             fake = self._pick(fakes, rng)

@@ -91,6 +91,7 @@ NETWORKS: dict[str, Network] = {
         _crop("frame_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
         _crop("photo_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 176),
         _crop("detail_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
+        _crop("closeup_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
         _crop("blend_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
         _crop("portrait_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 128),
         _crop("imagenet_clips", "cnn", imagenet_cnn.pretrained, imagenet_cnn.ImagenetCnn, 160),
