@@ -155,8 +155,8 @@ def _refit_voice(repository: ModelRepository, trained: Trained) -> None:
 
 
 def _call(card: Path, models: Sequence[str]) -> None:
-    """Set ``calls`` of a card, and leave the rest of the file as it was written."""
-    text = card.read_text(encoding="utf-8")
+    """Set ``calls`` of a card without stand-ins, and leave the rest of the file as it was written."""
+    text = re.sub(r"(?m)^tight:.*\n(?:[ \t].*\n?)*", "", card.read_text(encoding="utf-8"))
     changed, count = re.subn(r"(?m)^calls:.*(?:\n[ \t-].*)*", f"calls: [{', '.join(models)}]", text)
     if count != 1:
         raise InstallationError(

@@ -36,6 +36,9 @@ class Panel:
     Attributes:
         usual: cards of those that are asked about a face in a whole photo; close: where the photo ends at the face.
         draws: the network that draws heat maps; it is asked about every face.
+
+    Raises:
+        ValueError: no network is asked about every face.
     """
 
     def __init__(self, cards: Sequence[ModelCard], tight: Tight | None = None) -> None:
@@ -44,6 +47,8 @@ class Panel:
         self.usual = [card for card in cards if card.name not in instead.values()]
         self.close = [by_name[instead.get(card.name, card.name)] for card in self.usual]
         self.draws = finest([card for card in self.usual if card in self.close])
+        if cards and self.draws is None:
+            raise ValueError("one network must be asked about every face: the card replaces all of them")
         self._inside = tight.inside if tight else 0.0
         self._margin = max((geometry(card)[1] for card in self.usual), default=1.0)
 

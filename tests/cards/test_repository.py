@@ -11,7 +11,7 @@ import pytest
 from cards import ModelRepository, find_repository, sha256_file
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
-from pipelines.image.heat import finest
+from pipelines.image.panel import Panel
 from pipelines.video.sequences import embeddings_of
 
 ROOT = find_repository()
@@ -73,8 +73,9 @@ def test_the_network_that_draws_the_heat_maps_of_photos_draws_those_of_videos_an
         draws = repository.card(video).draws
         assert draws == "blend_cnn"
         assert set(repository.needed_by([video])) - set(repository.needed_by([video], heatmaps=False)) == {draws}
-    photos = [repository.card(name) for name in repository.card("image_faces").calls]
-    assert finest(photos) is repository.card("blend_cnn")
+    stage = repository.card("image_faces")
+    photos = Panel([repository.card(name) for name in stage.calls if name != "face_detector"], stage.tight)
+    assert photos.draws is repository.card("blend_cnn")
 
 
 def test_an_unknown_key_is_an_error_with_file_field_and_remedy(copy: Path) -> None:

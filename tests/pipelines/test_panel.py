@@ -114,6 +114,11 @@ def test_without_stand_ins_all_are_asked_about_every_face() -> None:
     assert set(asked) == WHOLE
     assert everyone.draws is not None
     assert everyone.draws.name == "blend_cnn"
+    with pytest.raises(ValueError, match="every face"):
+        Panel(
+            [REPOSITORY.card("photo_cnn"), REPOSITORY.card("frame_cnn")],
+            Tight(inside=0.4, instead={"photo_cnn": "frame_cnn"}),
+        )
 
 
 def test_a_card_names_stand_ins_that_it_calls() -> None:
