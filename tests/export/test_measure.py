@@ -19,7 +19,9 @@ from training.report import FusedFit
 from training.scores import Scores
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-MEMBERS = tuple(name for name in ModelRepository().card("image_faces").calls if name != "face_detector")
+STAGE = ModelRepository().card("image_faces")
+MEMBERS = tuple(name for name in STAGE.calls if name != "face_detector")
+INSTEAD = STAGE.tight.instead if STAGE.tight else {}
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def calibration(tmp_path: Path) -> Path:
     labels = np.repeat([0, 1], 400)
     scores = Scores(rng.normal(labels * 2.0, 1.0), labels, np.repeat(["a", "b"], 400), "made up", None)
     path = tmp_path / "calibration.json"
-    fused = FusedFit(weights=dict.fromkeys(MEMBERS, 1.0), bias=0.0, fit=fit(scores))
+    fused = FusedFit(weights=dict.fromkeys(MEMBERS, 1.0), bias=0.0, instead=INSTEAD, fit=fit(scores))
     path.write_text(fused.model_dump_json())
     return path
 
@@ -72,7 +74,10 @@ def test_records_are_written_together_and_the_fusion_fits_its_member(
     assert '"group":"nasa"' in capsys.readouterr().out
     repository = ModelRepository(models)
     for record in (repository.record(name) for name in (*MEMBERS, "image_verdict")):
-        assert [(row.group, row.real, row.fake, row.unscored) for row in record.evaluation] == [("nasa", 2, 1, 1)]
+        unscored = 3 if record.model in INSTEAD.values() else 1  # the photos are whole, so no stand-in is asked
+        assert [(row.group, row.real, row.fake, row.unscored) for row in record.evaluation] == [
+            ("nasa", 2, 1, unscored)
+        ]
     fusion = repository.record("image_verdict").fusion
     assert fusion is not None
     assert fusion.members == {name: repository.record_hash(name) for name in MEMBERS}
