@@ -14,7 +14,8 @@ from pipelines.audio.analyze import STAGE, VoiceAnalyzer
 from pipelines.audio.verdict import VoiceJudge
 from pipelines.options import Options
 from pipelines.triton.bls import BlsInfer
-from pipelines.triton.films import Caller, FilmModel
+from pipelines.triton.callers import Caller
+from pipelines.triton.films import FilmModel
 from pipelines.video.analyze import VideoAnalyzer
 from pipelines.video.multimodal import Watchers, analyze_multimodal
 from pipelines.video.verdict import VideoJudge

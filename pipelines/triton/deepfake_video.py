@@ -9,7 +9,8 @@ from cards.repository import ModelRepository
 from deepscan_client.verdict import Verdict
 from pipelines.options import Options
 from pipelines.triton.bls import BlsInfer
-from pipelines.triton.films import Caller, FilmModel
+from pipelines.triton.callers import Caller
+from pipelines.triton.films import FilmModel
 from pipelines.video.analyze import VideoAnalyzer, analyze_video
 from pipelines.video.verdict import VideoJudge
 

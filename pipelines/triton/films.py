@@ -7,13 +7,15 @@ A request takes its files at once and then waits for a worker: an upload would e
 crowd or an hour of video. A caller that went away is noticed between two frames, or while it waits in the line, and its
 files are gone with its request. A request for few frames of a small file has a worker of its own: it takes a fraction
 of a second, and the canary is one, so that an hour of video does not look like a server that is broken.
+
+From the moment in which its files are taken a request has a message every few seconds until it is answered, also where
+there is nothing new to tell; see :mod:`pipelines.triton.callers`.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -27,17 +29,16 @@ from cards.card import Profile
 from cards.repository import ModelRepository
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import CancelledError, MediaError, RequestError
-from deepscan_client.verdict import Progress, Verdict
+from deepscan_client.verdict import Verdict
 from pipelines.options import Options, parse_options
 from pipelines.triton.backend import (
     open_repository,
-    probability_tensor,
     profile_of,
     single_bytes,
     text_tensor,
-    triton_error,
     verdict_tensors,
 )
+from pipelines.triton.callers import Caller, Heart
 from pipelines.video.upload import Spool
 
 WORKERS = 2
@@ -46,11 +47,8 @@ video does not hold up the short ones behind it."""
 QUICK_FRAMES, QUICK_BYTES = 4, 64 * 1024
 """What a request may ask for, and how large its files may be together, to go to the worker of the quick ones: not even
 an hour of blackness fits, whose frames would all have to be decoded."""
-_LOOK_SECONDS = 0.1
-"""Time between two questions whether the caller is still there; each is a message to another process."""
 _LINE_SECONDS = 0.25
 """Time between two looks at those who wait."""
-_LAST = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 Tools = TypeVar("Tools")
 
@@ -69,7 +67,6 @@ class _Lane(Generic[Tools]):
 class _Waiting:
     """A request in the line: its files, and what closes them."""
 
-    sender: Any
     caller: Caller
     paths: list[Path | None]
     options: Options
@@ -96,7 +93,7 @@ class _Line:
             return there
 
     def give_up(self) -> None:
-        """Let those go whose caller went away. Under the lock: a sender that has sent its last message is not asked."""
+        """Let those go whose caller went away."""
         with self._lock:
             line = list(self._waiting)
         for waiting in line:
@@ -106,7 +103,7 @@ class _Line:
                     self._waiting.discard(waiting)
             if gone:
                 waiting.held.close()
-                waiting.sender.send(flags=_LAST)
+                waiting.caller.answer()
 
 
 class FilmModel(Generic[Tools]):
@@ -139,12 +136,14 @@ class FilmModel(Generic[Tools]):
         self._usual = _Lane([self.tools(repository, profile) for _ in range(WORKERS)])
         self._quick = _Lane([self.tools(repository, profile)])
         self._line = _Line()
+        self._heart = Heart()
         threading.Thread(target=self._watch_line, name="line", daemon=True).start()
+        threading.Thread(target=self._heart.run, args=[self._ending], name="heart", daemon=True).start()
 
     def execute(self, requests: list[Any]) -> None:
         """Take each request's files and leave the rest to the workers; an error is the answer of its request alone."""
         for request in requests:
-            sender = request.get_response_sender()
+            caller = Caller(request.get_response_sender(), self._ending)
             try:
                 with ExitStack() as held:
                     options = parse_options(single_bytes(request, "OPTIONS"))
@@ -152,11 +151,12 @@ class FilmModel(Generic[Tools]):
                     if paths[0] is None:
                         raise _one_of(*self.files[0])
                     lane = self._quick if _is_quick(paths, options) else self._usual
-                    waiting = _Waiting(sender, Caller(sender, self._ending), paths, options, held.pop_all())
+                    self._heart.add(caller)
+                    waiting = _Waiting(caller, paths, options, held.pop_all())
                     self._line.add(waiting)
                     lane.pool.submit(self._answer, lane, waiting)
             except Exception as error:
-                _send_error(sender, error)
+                caller.fail(error)
 
     def finalize(self) -> None:
         """End what is still at work."""
@@ -167,19 +167,18 @@ class FilmModel(Generic[Tools]):
     def _answer(self, lane: _Lane[Tools], waiting: _Waiting) -> None:
         if not self._line.take(waiting):
             return  # its caller went away while it waited
-        sender = waiting.sender
+        caller = waiting.caller
         tools = lane.idle.get()
         try:
             with waiting.held:
-                if waiting.caller.left():
+                if caller.left():
                     raise CancelledError("the caller cancelled the request")
-                verdict = self.judge(waiting.paths, tools, waiting.options, waiting.caller)
-            tensors = [text_tensor("PROGRESS", ""), *verdict_tensors(verdict)]
-            sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=_LAST)
+                verdict = self.judge(waiting.paths, tools, waiting.options, caller)
+            caller.answer([text_tensor("PROGRESS", ""), *verdict_tensors(verdict)])
         except CancelledError:
-            sender.send(flags=_LAST)
+            caller.answer()
         except Exception as error:
-            _send_error(sender, error)
+            caller.fail(error)
         finally:
             lane.idle.put(tools)
 
@@ -208,34 +207,6 @@ class FilmModel(Generic[Tools]):
         return held.enter_context(file)
 
 
-class Caller:
-    """Who asked for a verdict."""
-
-    def __init__(self, sender: Any, ending: threading.Event) -> None:
-        self._sender = sender
-        self._ending = ending
-        self._looked = 0.0
-        self._left = False
-
-    def left(self) -> bool:
-        """Whether the caller cancelled or went away, or the model ends."""
-        now = time.monotonic()
-        if not self._left and now - self._looked >= _LOOK_SECONDS:
-            self._looked = now
-            self._left = self._ending.is_set() or bool(self._sender.is_cancelled())
-        return self._left
-
-    def tell(self, progress: Progress) -> None:
-        """Send a message of progress."""
-        message = [
-            text_tensor("PROGRESS", progress.to_json()),
-            text_tensor("VERDICT", ""),
-            text_tensor("LABEL", ""),
-            probability_tensor(progress.fake_probability),
-        ]
-        self._sender.send(pb_utils.InferenceResponse(output_tensors=message))
-
-
 def _is_quick(paths: list[Path | None], options: Options) -> bool:
     frames = options.num_frames
     size = sum(path.stat().st_size for path in paths if path is not None)
@@ -246,7 +217,3 @@ def _one_of(whole: str, by_id: str) -> RequestError:
     return RequestError(
         f"a request has either {whole} or {by_id}", remedy="send the file, or the id of its upload, and not both"
     )
-
-
-def _send_error(sender: Any, error: Exception) -> None:
-    sender.send(pb_utils.InferenceResponse(output_tensors=[], error=triton_error(error)), flags=_LAST)

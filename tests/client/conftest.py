@@ -28,13 +28,21 @@ class Behaviour(SimpleNamespace):
 
     error: tuple[Any, str] | None
     delay: float
+    queued: float
     seen: list[dict[str, Any]]
     cancelled: threading.Event
 
 
 def behaviour() -> Behaviour:
     return Behaviour(
-        error=None, delay=0.0, seen=[], cancelled=threading.Event(), model_ready=True, ends_early=False, message=None
+        error=None,
+        delay=0.0,
+        queued=0.0,
+        seen=[],
+        cancelled=threading.Event(),
+        model_ready=True,
+        ends_early=False,
+        message=None,
     )
 
 
@@ -92,13 +100,15 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         return response
 
     def ModelStreamInfer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
-        """Two messages of progress, then the verdict; or silence, or nothing more, as ``does`` says."""
+        """Two messages of progress, then the verdict; or silence before or after them, or nothing more, as ``does``
+        says."""
         for request in requests:
             raw = dict(zip((tensor.name for tensor in request.inputs), request.raw_input_contents))
             inputs = {name: bytes(deserialize_bytes_tensor(value)[0]) for name, value in raw.items()}
             headers = {item.key: item.value for item in context.invocation_metadata()}
             self.does.seen.append({"inputs": inputs, "headers": headers, "id": request.id})
             context.add_callback(self.does.cancelled.set)
+            time.sleep(self.does.queued)
             for seconds in (30.0, 60.0):
                 yield _message(request, progress=Progress(seconds, 70.0, 0.5).to_json().encode())
             until = time.monotonic() + self.does.delay

@@ -27,6 +27,8 @@ from deepscan_client import (
     Progress,
     RequestError,
     RetryPolicy,
+    Timeout,
+    UnavailableError,
     make_verdict,
 )
 from deepscan_client._video import CHUNK_BYTES, Upload
@@ -209,6 +211,62 @@ async def test_a_video_keeps_its_deadline_and_can_be_cancelled(grpc_server: Any,
         with pytest.raises(asyncio.CancelledError):
             await task
     assert await asyncio.to_thread(grpc_server.cancelled.wait, 10.0)
+
+
+async def test_a_server_that_falls_silent_is_unavailable_and_its_call_is_ended(grpc_server: Any) -> None:
+    grpc_server.delay = 60.0
+    short = Timeout(silence=0.2)
+    with DeepScanClient(grpc_server.url, timeout=short) as client, pytest.raises(UnavailableError) as caught:
+        client.detect_video(b"small", request_id="killed")
+    assert (caught.value.request_id, caught.value.sent) == ("killed", True)
+    assert "send it again" in caught.value.remedy
+    assert await asyncio.to_thread(grpc_server.cancelled.wait, 10.0)
+    grpc_server.cancelled.clear()
+    async with AsyncDeepScanClient(grpc_server.url, timeout=short) as other:
+        with pytest.raises(UnavailableError, match="silent"):
+            await other.detect_multimodal(b"small", request_id="killed too")
+        assert await asyncio.to_thread(grpc_server.cancelled.wait, 10.0)
+    streams = [each["id"] for each in grpc_server.seen if "OPTIONS" in each["inputs"]]
+    assert streams == ["killed", "killed too"]  # each was sent once
+
+
+async def test_the_wait_for_the_first_message_is_no_silence(grpc_server: Any) -> None:
+    grpc_server.queued = 0.6
+    short = Timeout(silence=0.2)
+    with DeepScanClient(grpc_server.url, timeout=short) as client:
+        assert client.detect_video(b"small").label == "fake"
+    async with AsyncDeepScanClient(grpc_server.url, timeout=short) as other:
+        assert (await other.detect_video(b"small")).label == "fake"
+
+
+async def test_a_recording_may_be_silent_because_its_model_has_no_beats(grpc_server: Any) -> None:
+    grpc_server.delay = 0.6
+    short, told = Timeout(silence=0.2), list[Progress]()
+    with DeepScanClient(grpc_server.url, timeout=short) as client:
+        assert client.detect_audio(b"RIFF", on_progress=told.append).label == "fake"
+    async with AsyncDeepScanClient(grpc_server.url, timeout=short) as other:
+        assert (await other.detect_audio(b"RIFF", on_progress=told.append)).label == "fake"
+    assert len(told) == 4
+
+
+async def test_beats_are_no_news() -> None:
+    """The server says again what it said last, and that it is there before it has seen anything."""
+    seen, more = Progress(3.0, 7.0, 0.5), Progress(6.0, 7.0, 0.5)
+    said = (Progress(0.0), Progress(0.0), seen, seen, seen, more, more)
+    told: list[Progress] = []
+    DeepScanClient(transport=FakeTransport([SEEN], progress=said)).detect_video(b"x", on_progress=told.append)
+    async with AsyncDeepScanClient(transport=AsyncFakeTransport([SEEN], progress=said)) as client:
+        await client.detect_multimodal(b"x", on_progress=told.append)
+    assert told == [seen, more] * 2
+
+
+async def test_the_fakes_fall_silent_too() -> None:
+    short, said = Timeout(silence=5.0), (Progress(0.0),)
+    with pytest.raises(UnavailableError):
+        DeepScanClient(transport=FakeTransport(progress=said, delay=9.0), timeout=short).detect_video(b"x")
+    async with AsyncDeepScanClient(transport=AsyncFakeTransport(progress=said, delay=9.0), timeout=short) as client:
+        with pytest.raises(UnavailableError):
+            await client.detect_video(b"x")
 
 
 @pytest.mark.parametrize("data", [b"small", LARGE], ids=["whole", "in pieces"])

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from deepscan_client import AsyncDeepScanClient, AsyncFakeTransport, Medium, RetryPolicy
+from deepscan_client import AsyncDeepScanClient, AsyncFakeTransport, Medium, RetryPolicy, Timeout
 from ml_backend.inference.app import Gateway, create_app
 from ml_backend.inference.settings import Settings, read_settings
 
@@ -65,10 +65,16 @@ async def start() -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def begin(
-            script: Any = (), *, delay: float = 0.0, headers: Any = None, canary: Any = None, **settings: Any
+            script: Any = (),
+            *,
+            delay: float = 0.0,
+            headers: Any = None,
+            canary: Any = None,
+            timeout: Timeout | None = None,
+            **settings: Any,
         ) -> Running:
             transport = AsyncFakeTransport(script, delay=delay)
-            client = AsyncDeepScanClient(transport=transport, retry=RetryPolicy.never())
+            client = AsyncDeepScanClient(transport=transport, timeout=timeout, retry=RetryPolicy.never())
             made: Settings = read_settings({}, log="off", **settings)
             app = create_app(client, made, canary=canary or {Medium.IMAGE: b"canary"})
             await stack.enter_async_context(app.router.lifespan_context(app))

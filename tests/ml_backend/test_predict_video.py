@@ -18,6 +18,7 @@ from deepscan_client import (
     Medium,
     OverloadedError,
     Progress,
+    Timeout,
     Verdict,
     _video,
     make_verdict,
@@ -143,6 +144,20 @@ async def test_a_late_error_is_an_event(start: Start) -> None:
     assert told[-1][1]["error"]["request_id"] == response.headers["x-request-id"]
     assert told[-1][1]["error"]["code"] == "corrupt"
     assert running.gateway.stats.errors["corrupt"] == 1
+    assert running.gateway.door.open == 0
+
+
+async def test_a_model_that_was_killed_is_told_in_the_stream_and_by_a_status(start: Start) -> None:
+    running = await start(by_model, delay=0.2, timeout=Timeout(silence=0.1), video_deadline=600.0)
+    running.transport.fake.progress = TOLD
+    response = await clip(running, headers=EVENTS)
+    told = parsed(response.text)
+    assert (response.status_code, [name for name, _ in told]) == (200, ["progress", "progress", "error"])
+    assert (told[-1][1]["error"]["code"], bool(told[-1][1]["error"]["remedy"])) == ("unavailable", True)
+    assert running.error(await clip(running), 503)["code"] == "unavailable"
+    sound = {"file": ("video.mp4", MP4)}
+    answer = await running.http.post("/api/predict/multimodal", files=sound)
+    assert running.error(answer, 503)["code"] == "unavailable"
     assert running.gateway.door.open == 0
 
 

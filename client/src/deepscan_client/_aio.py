@@ -17,6 +17,7 @@ from deepscan_client._request import (
     MULTIMODAL,
     OUTPUTS,
     STREAM_OUTPUTS,
+    UNTOLD,
     VIDEO,
     Detection,
     ended_early,
@@ -131,6 +132,7 @@ class AsyncDeepScanClient:
                 request_id=request_id,
                 deadline=until,
                 headers=headers,
+                silence=self.timeout.silence,
             ),
             on_progress,
         )
@@ -166,6 +168,7 @@ class AsyncDeepScanClient:
                 request_id=request_id,
                 deadline=until,
                 headers=headers,
+                silence=self.timeout.silence,
             ),
             on_progress,
         )
@@ -217,10 +220,12 @@ class AsyncDeepScanClient:
                 if piece is None:
                     break
                 await self.transport.infer(UPLOAD_MODEL, piece, UPLOAD_OUTPUTS, options)
+            known = UNTOLD
             async for message in messages:
                 progress = read_progress(message, options.request_id)
                 if progress is None:
                     return message
-                if on_progress is not None:
+                if on_progress is not None and progress != known:
                     on_progress(progress)
+                known = progress
         raise ended_early(options.request_id)

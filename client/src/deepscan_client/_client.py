@@ -17,6 +17,7 @@ from deepscan_client._request import (
     MULTIMODAL,
     OUTPUTS,
     STREAM_OUTPUTS,
+    UNTOLD,
     VIDEO,
     Detection,
     ended_early,
@@ -175,15 +176,16 @@ class DeepScanClient:
             heatmaps: add a heat map of each face in each frame that was judged to its track.
             analyzers: measure the main face as well (blinks, gaze, head, lips, pulse), as evidence without weight.
             confidence_threshold: as for a photo.
-            on_progress: told again and again how far the video has been seen, with the faces and the timeline so far.
-                What it raises ends the call.
+            on_progress: told again and again how far the video has been seen, with the faces and the timeline so far;
+                not told what it has been told already, nor while nothing has been seen. What it raises ends the call.
             request_id: as for a photo, like the rest; the deadline is the client's for videos where left out.
 
         Raises:
             OSError: the path cannot be read; nothing was sent.
             InputError: the video cannot be judged, another one can.
             RequestError: the request is wrong, or the client speaks HTTP to Triton: the gateway takes videos over HTTP.
-            ServiceError: the service did not answer (unavailable, overloaded, deadline, cancelled, defect).
+            ServiceError: the service did not answer (unavailable, overloaded, deadline, cancelled, defect). It is
+                unavailable too where it began and then is silent for ``Timeout.silence``: its model was killed.
             InstallationError: the server's models are missing or damaged.
         """
         until = Deadline.of(deadline, self.timeout.video)
@@ -200,6 +202,7 @@ class DeepScanClient:
                 deadline=until,
                 headers=headers,
                 cancellation=cancellation,
+                silence=self.timeout.silence,
             ),
             on_progress,
         )
@@ -253,6 +256,7 @@ class DeepScanClient:
                 deadline=until,
                 headers=headers,
                 cancellation=cancellation,
+                silence=self.timeout.silence,
             ),
             on_progress,
         )
@@ -307,10 +311,12 @@ class DeepScanClient:
         with contextlib.closing(messages):
             for piece in pieces:  # before the stream, which begins with its first message
                 self.transport.infer(UPLOAD_MODEL, piece, UPLOAD_OUTPUTS, options)
+            known = UNTOLD
             for message in messages:
                 progress = read_progress(message, options.request_id)
                 if progress is None:
                     return message
-                if on_progress is not None:
+                if on_progress is not None and progress != known:
                     on_progress(progress)
+                known = progress
         raise ended_early(options.request_id)

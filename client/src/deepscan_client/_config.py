@@ -59,6 +59,9 @@ class Timeout:
     """One recording, which may be an hour long."""
     video: float | None = 3600.0
     """One video, which may be an hour long, its upload included."""
+    silence: float | None = 60.0
+    """Between two messages of a server that judges a video: it has one at least every ten seconds, and one whose model
+    was killed has none for ever. The wait for the first message is bounded by the deadline alone."""
     health: float | None = 2.0
     """One question about health."""
     connect: float = 5.0

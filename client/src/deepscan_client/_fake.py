@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from deepscan_client._config import Deadline, Health
-from deepscan_client._status import deadline_error
+from deepscan_client._status import deadline_error, silence_error
 from deepscan_client._transport import Array, Arrays, CallOptions, bytes_tensor
 from deepscan_client._video import UPLOAD_MODEL
 from deepscan_client.codes import Label, Medium
@@ -93,7 +93,8 @@ class FakeTransport:
     Args:
         script: verdicts and errors in their order, the last one for ever; or a function of the call.
         ready: what health says.
-        delay: seconds that each answer takes; a deadline before that is missed, a cancellation ends it.
+        delay: seconds that each answer takes; a deadline before that is missed, a cancellation ends it, and after
+            progress so long a silence may be too long.
         progress: told before each verdict that is asked for with ``on_progress``.
 
     >>> from deepscan_client import DeepScanClient
@@ -145,6 +146,7 @@ class FakeTransport:
         """The progress that it was made with, then the next answer of the script."""
         for progress in self.progress:
             yield told(progress)
+        self.listen(options)
         yield self.infer(model, inputs, outputs, options)
 
     def health(self, model: str, deadline: Deadline | None = None) -> Health:
@@ -183,6 +185,15 @@ class FakeTransport:
         if options.deadline is not None and options.deadline.remaining() <= self.delay:
             raise deadline_error(options.request_id)
         return self.delay
+
+    def listen(self, options: CallOptions) -> None:
+        """Wait for the answer after progress.
+
+        Raises:
+            UnavailableError: the answer would come after a longer silence than the caller takes.
+        """
+        if self.progress and options.silence is not None and options.silence < self.delay:
+            raise silence_error(options.request_id)
 
     def answer(self, call: FakeCall) -> Arrays:
         """The answer to a call, or its error raised."""
@@ -247,6 +258,7 @@ class AsyncFakeTransport:
         """The progress that it was made with, then the next answer of the script."""
         for progress in self.fake.progress:
             yield told(progress)
+        self.fake.listen(options)
         yield await self.infer(model, inputs, outputs, options)
 
     async def health(self, model: str, deadline: Deadline | None = None) -> Health:

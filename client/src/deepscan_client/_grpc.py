@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import threading
@@ -13,7 +14,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from deepscan_client._config import Deadline, Health
-from deepscan_client._status import deadline_error, error_from_status
+from deepscan_client._status import deadline_error, error_from_status, silence_error
 from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
 from deepscan_client._transport import Address, Array, Arrays, CallOptions, health_of, metadata
 from deepscan_client.errors import DeepScanError
@@ -147,11 +148,16 @@ class GrpcTransport:
                     if cancellation is not None:
                         cancellation.raise_if_cancelled(options.request_id)  # before anything was sent
                     raise _typed(refused, options.request_id) from refused
+                silence = None
                 while True:
-                    result, error = messages.get()
+                    try:
+                        result, error = messages.get(timeout=silence)
+                    except queue.Empty:
+                        raise silence_error(options.request_id or None) from None
                     if error is not None:
                         raise _typed(error, options.request_id) from error
                     yield read_outputs(result, outputs)
+                    silence = options.silence
 
     def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """See :class:`~deepscan_client._transport.Transport`."""
@@ -228,11 +234,21 @@ class AsyncGrpcTransport:
             stream_timeout=_seconds(options.deadline, options.request_id),
             headers=metadata(options),
         )
+        silence = None
         try:
-            async for result, error in call:
+            while True:
+                try:
+                    async with asyncio.timeout(silence):
+                        message = await anext(call, None)
+                except TimeoutError:
+                    raise silence_error(options.request_id or None) from None
+                if message is None:
+                    return
+                result, error = message
                 if error is not None:
                     raise _typed(error, options.request_id) from error
                 yield read_outputs(result, outputs)
+                silence = options.silence
         except grpc.RpcError as error:
             raise error_from_status(str(error.code()), error.details() or "", options.request_id or None) from error
         finally:

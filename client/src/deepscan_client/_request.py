@@ -26,6 +26,10 @@ STREAM_OUTPUTS = ("PROGRESS", "VERDICT")
 """Of a model that streams: VERDICT is empty in every message but the last."""
 
 
+UNTOLD = Progress(0.0)
+"""What a server says of a video that it has seen nothing of: that it is there."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """The public models of one medium."""
@@ -74,6 +78,7 @@ def make_request(
     deadline: Deadline | None,
     headers: Mapping[str, str] | None,
     cancellation: Cancellation | None = None,
+    silence: float | None = None,
     heatmaps: bool = False,
     analyzers: bool = False,
     num_frames: int | None = None,
@@ -106,7 +111,7 @@ def make_request(
     if fps is not None:
         asked["fps"] = _number("fps", float, fps, request_id)
     inputs = {"OPTIONS": bytes_tensor(json.dumps(asked).encode())}
-    options = CallOptions(deadline, request_id, dict(headers or {}), cancellation)
+    options = CallOptions(deadline, request_id, dict(headers or {}), cancellation, silence)
     if isinstance(media, Upload):
         return Detection(kind, inputs, options, (media,) if beside is None else (media, beside))
     return Detection(kind, {kind.tensor: bytes_tensor(media), **inputs}, options)

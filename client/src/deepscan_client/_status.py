@@ -58,6 +58,15 @@ def deadline_error(request_id: str | None = None) -> DeadlineError:
     )
 
 
+def silence_error(request_id: str | None = None) -> UnavailableError:
+    """The error for a stream that began and then fell silent: Triton does not end it when its model is killed."""
+    return UnavailableError(
+        "the server fell silent: the model at work stopped",
+        remedy="send it again in a few seconds: the server repairs itself",
+        request_id=request_id,
+    )
+
+
 def error_from_status(status: str | int | None, message: str, request_id: str | None = None) -> DeepScanError:
     """The typed error for a failed call.
 

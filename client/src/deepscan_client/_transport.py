@@ -28,6 +28,8 @@ class CallOptions:
     """Sent as HTTP headers or gRPC metadata, for example ``traceparent``."""
     cancellation: Cancellation | None = None
     """Cancels from another thread; asyncio transports ignore it, there a task is cancelled."""
+    silence: float | None = None
+    """Seconds without a message after which a stream that has had one ends; None waits for the deadline."""
 
 
 class Transport(Protocol):
@@ -64,6 +66,7 @@ class Transport(Protocol):
 
         Raises:
             RequestError: this transport cannot stream.
+            UnavailableError: it fell silent (``options.silence``).
             DeepScanError: as :meth:`infer`.
         """
         ...
