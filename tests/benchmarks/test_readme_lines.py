@@ -20,6 +20,7 @@ def group(name: str) -> dict[str, Any]:
     area = {"value": 0.912, "low": 0.85, "high": 0.96}
     return {
         "group": name, "real": 10, "fake": 20, "auc": area, "eer": {"value": 0.12}, "false_positive_rate": 0.05,
+        "true_positive_rate": 0.45,
         "inconclusive": 2,
     }  # fmt: skip
 
@@ -49,8 +50,8 @@ def test_every_measured_thing_has_its_line(tmp_path: Path, monkeypatch: pytest.M
     run = {"format": "mp3", "seconds": 3600.0, "times_real_time": 72.4, "growth_mb": 12.0}
     write(tmp_path, "long_recording.json", {"runs": [run]})
     text = "\n".join(readme.voice_lines())
-    assert "| page | 10 / 20 | 0.912 (0.850 to 0.960) | 12.0 % | 5.0 % | 2 | 0.620 |" in text
-    assert "| all recordings | 10 / 20 | 0.912 (0.850 to 0.960) | 12.0 % | 5.0 % | 2 | 0.610 |" in text
+    assert "| page | 10 / 20 | 0.912 (0.850 to 0.960) | 12.0 % | 5.0 % | 45.0 % | 2 | 0.620 |" in text
+    assert "| all recordings | 10 / 20 | 0.912 (0.850 to 0.960) | 12.0 % | 5.0 % | 45.0 % | 2 | 0.610 |" in text
     assert "28 of the 30 recordings" in text
     assert "| mp3 64 kbit/s | 4.0 % | 90.0 % | 0.880 (0.800 to 0.930) |" in text
     assert "not shown" not in text
