@@ -70,7 +70,7 @@ class Shelf:
         return {name: self.of(name, digest) for name, digest in weights.items()}
 
     def fusion_for(
-        self, members: Mapping[str, Spoke], asked: Iterable[Iterable[str]] = ()
+        self, members: Mapping[str, Spoke], asked: Sequence[Iterable[str]] = ()
     ) -> tuple[Fusion | None, list[Reason]]:
         """The fusion where it was fitted with exactly these members, and what a reader should know.
 
@@ -78,10 +78,11 @@ class Shelf:
             asked: the members that were asked about each item, where they are not all of them about every item.
         """
         fusion, reasons = self.fusion, []
-        known = fusion is not None and all(fusion.members.get(name) == each.record for name, each in members.items())
-        if fusion is not None and members and not (known and all(map(fusion.fits, list(asked) or [members]))):
-            fusion = None
-            reasons.append(Reason.FUSION_MISMATCH)
+        if fusion is not None and members:
+            known = all(fusion.members.get(name) == each.record for name, each in members.items())
+            if not known or not all(map(fusion.fits, asked or [members])):
+                fusion = None
+                reasons.append(Reason.FUSION_MISMATCH)
         if any(each.calibration is None for each in members.values()):
             reasons.append(Reason.UNCALIBRATED)
         return fusion, reasons

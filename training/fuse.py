@@ -30,7 +30,7 @@ from training.data.style import FILE
 from training.memory import keep_memory
 from training.models.ensemble import Ensemble, fit_ensemble
 from training.report import Fit, FusedFit, settings_of
-from training.scores import Floats, Ints, Scores, kinds_of, mean_kind_auc, out_of_fold
+from training.scores import Floats, Ints, Scores, kinds_of, mean_kind_auc, out_of_fold, rivals_of
 from training.tight import Ends, as_asked, asked_of, shares_inside, tell_cut
 
 GAIN = 0.005
@@ -74,9 +74,7 @@ def gains(log_odds: Floats, scores: Scores, names: tuple[str, ...], rule: Rule =
         return combine(chosen, member_weights(chosen[drawn], scores.labels[drawn], members, rule)[0].tolist(), rule)
 
     everyone = ensemble(list(range(len(names))))
-    kinds = kinds_of(scores)
-    reals = np.flatnonzero(scores.labels == 0)
-    peers = np.broadcast_to(reals, (len(scores.labels), len(reals))) if scores.peers is None else scores.peers
+    kinds, peers = kinds_of(scores), rivals_of(scores)
     _LOG.info("%s: mean AUC %.4f", " + ".join(names), mean_kind_auc(everyone, kinds, peers))
     result = []
     for place, name in enumerate(names):

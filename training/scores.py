@@ -175,6 +175,14 @@ def kinds_of(scores: Scores) -> list[Ints]:
     return [kind for kind in kinds if len(kind) >= 5]
 
 
+def rivals_of(scores: Scores) -> Ints:
+    """[n, k] positions of the reals that each item is compared with: its peers, or where they are not known all."""
+    if scores.peers is not None:
+        return scores.peers
+    reals = np.flatnonzero(scores.labels == 0)
+    return np.broadcast_to(reals, (len(scores.labels), len(reals)))
+
+
 def mean_kind_auc(values: Floats, kinds: Sequence[Ints], peers: Ints) -> float:
     """Mean over the kinds of fakes of how often one is ranked above the reals that it is compared with.
 

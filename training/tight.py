@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipelines.image.align import align_faces, face_sizes, inside_shares, invers
 from training.crops import logits_of
 from training.data.cache import PhotoCache
 from training.report import Fit, FusedFit, settings_of
-from training.scores import Scores, averaged, kinds_of, mean_kind_auc
+from training.scores import Scores, averaged, kinds_of, mean_kind_auc, rivals_of
 
 _LOG = logging.getLogger(__name__)
 REACH = (0.42, 0.75)
@@ -122,8 +122,9 @@ def tell_cut(fused: FusedFit, runs: Mapping[str, Path], members: Mapping[str, tu
     """What the verdict is worth on held-out photos that are cut to their faces, and how many reals it flags."""
     photos, scores = ends.photos, next(iter(members.values()))[0]
     assert scores.items is not None
-    some = np.flatnonzero(~np.char.startswith(scores.sources.astype(str), "pseudo:"))
-    items, names = scores.items[some], tuple(fused.weights)
+    # Pseudo-fakes stand last, so that the places of reals in the peers stay.
+    count = int((~np.char.startswith(scores.sources.astype(str), "pseudo:")).sum())
+    items, names = scores.items[:count], tuple(fused.weights)
     columns = []
     for name in names:
         settings, calibration = settings_of(runs[name] / "last.pt")[0], members[name][1].calibration
@@ -133,16 +134,12 @@ def tell_cut(fused: FusedFit, runs: Mapping[str, Path], members: Mapping[str, tu
     there = shares_inside(photos, items, ends.margin, tight=True) < ends.tight.inside
     asked = as_asked(np.column_stack(columns), names, there, ends.tight)
     values = fused.slope * combine(asked, list(fused.weights.values()), fused.rule) + fused.bias
-    cut = replace(scores, labels=scores.labels[some], sources=scores.sources[some])
-    peers = np.searchsorted(some, scores.peers[some]) if scores.peers is not None else None
-    kinds = kinds_of(cut)
-    reals = np.flatnonzero(cut.labels == 0)
-    if peers is None:
-        peers = np.broadcast_to(reals, (len(some), len(reals)))
+    peers = None if scores.peers is None else scores.peers[:count]
+    cut = Scores(values, scores.labels[:count], scores.sources[:count], scores.fitted_on, None, peers, items)
     point = fused.fit.operating_points[fused.fit.default_operating_point]
-    flagged = 1 / (1 + np.exp(-values[reals])) >= point.threshold
+    flagged = 1 / (1 + np.exp(-values[cut.labels == 0])) >= point.threshold
     _LOG.info(
         "cut to their faces: mean AUC %.4f, %.1f %% of reals flagged",
-        mean_kind_auc(values, kinds, peers),
+        mean_kind_auc(values, kinds_of(cut), rivals_of(cut)),
         100 * flagged.mean(),
     )

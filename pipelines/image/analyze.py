@@ -46,7 +46,6 @@ class PhotoAnalyzer:
         cards = [repository.card(name) for name in calls if name != "face_detector"]
         self._panel = Panel(cards, repository.card("image_faces").tight if networks is None else None)
         self._policy = self._detector.face_detection or FaceDetection()
-        self._largest = {card.name: card.max_batch_size for card in cards}
         # The first network of a face tells how far it is from what was trained on.
         firsts = {card.name for card in (*self._panel.usual[:1], *self._panel.close[:1])}
         self._novelty = {name: NoveltyBook(repository, name) for name in firsts}
@@ -96,11 +95,11 @@ class PhotoAnalyzer:
         batches = []
         for name, each in asked.items():
             outputs: tuple[str, ...] = ("LOGIT", "RECORD")
-            if heatmaps and self._panel.draws and name == self._panel.draws.name:
+            if heatmaps and each.card is self._panel.draws:
                 outputs = (*outputs, "CAM")
             if name in self._novelty and self._novelty[name].known:
                 outputs = (*outputs, "EMBEDDING")
-            batches.append(Batch(name, {"IMAGES": each.crops}, outputs, self._largest[name]))
+            batches.append(Batch(name, {"IMAGES": each.crops}, outputs, each.card.max_batch_size))
         return run_batches(self._infer, batches)
 
     def _faces(

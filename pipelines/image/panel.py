@@ -21,8 +21,9 @@ from pipelines.image.heat import finest, geometry
 
 @dataclass(frozen=True)
 class Asked:
-    """The crops that one network is asked about: uint8 [n, size, size, 3], and the place of each face among all."""
+    """What one network is asked about: crops uint8 [n, size, size, 3], and the place of each face among all."""
 
+    card: ModelCard
     places: NDArray[np.int64]
     crops: Pixels
 
@@ -66,11 +67,12 @@ class Panel:
                 continue
             made = align_each(pixels, found.landmarks[places], map(geometry, cards))
             for card in cards:
-                parts.setdefault(card.name, []).append(Asked(places, made[geometry(card)]))
+                parts.setdefault(card.name, []).append(Asked(card, places, made[geometry(card)]))
         return {name: _joined(some) for name, some in parts.items()}
 
 
 def _joined(parts: list[Asked]) -> Asked:
     if len(parts) == 1:
         return parts[0]
-    return Asked(np.concatenate([part.places for part in parts]), np.concatenate([part.crops for part in parts]))
+    places, crops = ([getattr(part, name) for part in parts] for name in ("places", "crops"))
+    return Asked(parts[0].card, np.concatenate(places), np.concatenate(crops))

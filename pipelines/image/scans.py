@@ -40,6 +40,7 @@ class JpegLayout:
     """What the markers of one JPEG say."""
 
     scans: int
+    """Of several pictures in one file, those of the first."""
     end: int | None
     """The byte behind the end marker; None where the file stops before it."""
     app1: bool
@@ -74,15 +75,6 @@ def jpeg_layout(data: bytes) -> JpegLayout:
             remedy="open it in a picture program and save it again",
         )
     return JpegLayout(scans, place if found else None, app1)
-
-
-def scans_of(data: bytes) -> int:
-    """How many scans a JPEG has; of several pictures in one file, those of the first.
-
-    Raises:
-        LimitError, MediaError: see :func:`jpeg_layout`.
-    """
-    return jpeg_layout(data).scans
 
 
 def check_scans(scans: int, width: int, height: int) -> None:

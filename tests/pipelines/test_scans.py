@@ -11,7 +11,7 @@ from PIL import Image
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
 from pipelines.image.probe import probe_image
-from pipelines.image.scans import MAX_JUNK, MAX_SCANS, MAX_SEGMENTS, JpegLayout, check_scans, jpeg_layout, scans_of
+from pipelines.image.scans import MAX_JUNK, MAX_SCANS, MAX_SEGMENTS, JpegLayout, check_scans, jpeg_layout
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 PHOTO = Image.open(SAMPLES / "astronaut.jpg").convert("RGB").resize((96, 64))
@@ -39,8 +39,8 @@ def with_scans(data: bytes, number: int) -> bytes:
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_real_files_have_few_scans(mode: str) -> None:
-    assert scans_of(jpeg(mode)) == 1
-    assert 5 < scans_of(jpeg(mode, progressive=True)) < 20
+    assert jpeg_layout(jpeg(mode)).scans == 1
+    assert 5 < jpeg_layout(jpeg(mode, progressive=True)).scans < 20
 
 
 @pytest.mark.parametrize("data", [jpeg(), jpeg("L"), jpeg("CMYK"), jpeg(progressive=True), mpo()])

@@ -30,22 +30,23 @@ def extensible(block: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
+def with_block(data: bytes, fields: int, block: int) -> bytes:
+    """A file with another block in the format whose fields begin there; it was two bytes."""
+    place = fields + 12
+    assert data[place : place + 2] == b"\x02\0"
+    return data[:place] + struct.pack("<H", block) + data[place + 2 :]
+
+
 def wave64(block: int, encode_sound: Callable[..., bytes]) -> bytes:
     """As FFmpeg writes it, with another block."""
-    data = bytearray(encode_sound(SOUND.astype(np.float32) / 32768, form="w64"))
-    place = data.index(b"fmt \xf3\xac") + 24 + 12
-    assert data[place : place + 2] == b"\x02\0"
-    data[place : place + 2] = struct.pack("<H", block)
-    return bytes(data)
+    data = encode_sound(SOUND.astype(np.float32) / 32768, form="w64")
+    return with_block(data, data.index(b"fmt \xf3\xac") + 24, block)
 
 
 def avi(block: int, encode_sound: Callable[..., bytes]) -> bytes:
     """As FFmpeg writes it, with another block."""
-    data = bytearray(encode_sound(SOUND.astype(np.float32) / 32768, form="avi"))
-    place = data.index(b"strf") + 8 + 12
-    assert data[place : place + 2] == b"\x02\0"
-    data[place : place + 2] = struct.pack("<H", block)
-    return bytes(data)
+    data = encode_sound(SOUND.astype(np.float32) / 32768, form="avi")
+    return with_block(data, data.index(b"strf") + 8, block)
 
 
 @pytest.mark.parametrize("block", [0, 1, 3, 4095, 65535])
