@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import threading
 from typing import Any
@@ -132,6 +133,14 @@ async def test_a_late_answer_is_a_deadline_error(server: Any) -> None:
     async with AsyncDeepScanClient(server.url) as other:
         with pytest.raises(DeadlineError):
             await other.detect_image(PHOTO, deadline=0.1)
+
+
+@pytest.mark.parametrize("seconds", [1e10, math.inf])
+async def test_a_deadline_that_never_comes_is_no_error(server: Any, seconds: float) -> None:
+    with DeepScanClient(server.url) as client:
+        assert client.detect_image(PHOTO, deadline=seconds).label == "fake"
+    async with AsyncDeepScanClient(server.url) as other:
+        assert (await other.detect_image(PHOTO, deadline=seconds)).label == "fake"
 
 
 def test_another_thread_cancels(server: Any) -> None:

@@ -7,6 +7,9 @@ import threading
 import time
 from dataclasses import dataclass
 
+_FAR = 30 * 86_400.0
+"""Seconds. A longer wait, or an endless one, is more than gRPC and sockets can count."""
+
 
 @dataclass(frozen=True, order=True)
 class Deadline:
@@ -40,8 +43,8 @@ class Deadline:
         return None if seconds is None else cls.after(seconds)
 
     def remaining(self) -> float:
-        """Seconds that are left, 0 or more."""
-        return max(0.0, self.at - time.monotonic())
+        """Seconds that are left, 0 or more; of a moment that is months away, or never comes, 30 days."""
+        return min(max(0.0, self.at - time.monotonic()), _FAR)
 
     @property
     def expired(self) -> bool:
