@@ -20,6 +20,7 @@ from deepscan_client import (
     DeepScanClient,
     InstallationError,
     MediaError,
+    RequestError,
     RetryPolicy,
     UnavailableError,
 )
@@ -141,6 +142,23 @@ async def test_a_deadline_that_never_comes_is_no_error(server: Any, seconds: flo
         assert client.detect_image(PHOTO, deadline=seconds).label == "fake"
     async with AsyncDeepScanClient(server.url) as other:
         assert (await other.detect_image(PHOTO, deadline=seconds)).label == "fake"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"x-a": "two\nlines"}, {"x-a": "früh"}, {"x a": "b"}, {"": "b"}, {"x-bin": "b"}, {"x-a": 3}, {"x-a": "a" * 9000}],
+    ids=["lines", "umlaut", "space", "no name", "bytes", "number", "long"],
+)
+async def test_a_header_that_cannot_be_sent_is_told_before_anything_is(server: Any, headers: Any) -> None:
+    with DeepScanClient(server.url) as client, pytest.raises(RequestError, match="header") as caught:
+        client.detect_image(PHOTO, headers=headers)
+    assert caught.value.remedy
+    async with AsyncDeepScanClient(server.url) as other:
+        with pytest.raises(RequestError, match="header"):
+            await other.detect_image(PHOTO, headers=headers)
+    assert server.seen == []
+    with DeepScanClient(server.url) as client:
+        assert client.detect_image(PHOTO, headers={"x-a": "a" * 7990}).label == "fake"
 
 
 def test_another_thread_cancels(server: Any) -> None:

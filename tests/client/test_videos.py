@@ -77,7 +77,13 @@ def test_numbers_of_numpy_are_sent_and_what_is_no_number_is_told() -> None:
     client = DeepScanClient(transport=fake)
     client.detect_video(b"clip", num_frames=np.int64(3), fps=np.float32(2.5))  # type: ignore[arg-type]
     assert (fake.calls[0].asked["num_frames"], fake.calls[0].asked["fps"]) == (3, 2.5)
-    for wrong in ({"num_frames": 2.5}, {"num_frames": "many"}, {"fps": "fast"}):
+    for wrong in (
+        {"num_frames": 2.5},
+        {"num_frames": "many"},
+        {"fps": "fast"},
+        {"fps": 10**400},
+        {"confidence_threshold": "high"},
+    ):
         with pytest.raises(RequestError, match="give a number"):
             client.detect_video(b"clip", **wrong)
     assert len(fake.calls) == 1

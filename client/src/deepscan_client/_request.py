@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ OUTPUTS = ("VERDICT",)
 STREAM_OUTPUTS = ("PROGRESS", "VERDICT")
 """Of a model that streams: VERDICT is empty in every message but the last."""
 
+
+MOST_HEADERS = 8000
+"""Characters of all headers together: servers take 16 KB with those of the protocol itself."""
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+(?<!-bin)")
+"""What gRPC and HTTP both take; gRPC keeps the end ``-bin`` for bytes."""
 
 UNTOLD = Progress(0.0)
 """What a server says of a video that it has seen nothing of: that it is there."""
@@ -88,12 +94,8 @@ def make_request(
 
     Raises:
         RequestError: the threshold is no number of 0 to 1, ``num_frames`` no whole number, ``fps`` no number, or the
-            request id does not fit into a header.
+            request id or a header cannot be sent as one.
     """
-    if confidence_threshold is not None and not 0.0 <= confidence_threshold <= 1.0:
-        raise RequestError(
-            f"confidence_threshold is {confidence_threshold}", remedy="give a number from 0 to 1", request_id=request_id
-        )
     request_id = request_id or uuid.uuid4().hex
     if len(request_id) > 128 or not (request_id.isascii() and request_id.isprintable()):
         raise RequestError(
@@ -105,13 +107,18 @@ def make_request(
     if analyzers:
         asked["analyzers"] = True
     if confidence_threshold is not None:
-        asked["confidence_threshold"] = float(confidence_threshold)
+        threshold = _number("confidence_threshold", float, confidence_threshold, request_id)
+        if not 0.0 <= threshold <= 1.0:
+            raise RequestError(
+                f"confidence_threshold is {threshold}", remedy="give a number from 0 to 1", request_id=request_id
+            )
+        asked["confidence_threshold"] = threshold
     if num_frames is not None:
         asked["num_frames"] = _number("num_frames", index, num_frames, request_id)
     if fps is not None:
         asked["fps"] = _number("fps", float, fps, request_id)
     inputs = {"OPTIONS": bytes_tensor(json.dumps(asked).encode())}
-    options = CallOptions(deadline, request_id, dict(headers or {}), cancellation, silence)
+    options = CallOptions(deadline, request_id, _headers(headers or {}, request_id), cancellation, silence)
     if isinstance(media, Upload):
         return Detection(kind, inputs, options, (media,) if beside is None else (media, beside))
     return Detection(kind, {kind.tensor: bytes_tensor(media), **inputs}, options)
@@ -121,8 +128,28 @@ def _number(name: str, kind: Callable[[T], T], value: T, request_id: str) -> T:
     """A plain number, of NumPy's too; the server says which numbers it takes."""
     try:
         return kind(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RequestError(f"{name} is {value!r}", remedy="give a number", request_id=request_id) from error
+
+
+def _headers(given: Mapping[str, str], request_id: str) -> dict[str, str]:
+    """The headers, where every transport can send them."""
+    for name, value in given.items():
+        text = isinstance(value, str) and value.isascii() and value.isprintable()
+        if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name) and text):
+            raise RequestError(
+                f"the header {name!r} cannot be sent",
+                remedy="name it with letters, digits and -, and give printable ASCII characters",
+                request_id=request_id,
+            )
+    size = sum(len(name) + len(value) for name, value in given.items())
+    if size > MOST_HEADERS:
+        raise RequestError(
+            f"the headers have {size:,} characters, {MOST_HEADERS:,} are sent",
+            remedy="send less",
+            request_id=request_id,
+        )
+    return dict(given)
 
 
 def read_verdict(arrays: Arrays, request_id: str) -> Verdict:
