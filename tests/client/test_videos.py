@@ -162,6 +162,23 @@ async def test_progress_is_told_before_the_verdict() -> None:
     assert tuple(told) == said * 2
 
 
+async def test_what_on_progress_raises_ends_the_call_whatever_it_is() -> None:
+    told: list[Progress] = []
+
+    def shed(progress: Progress) -> None:
+        told.append(progress)
+        raise OverloadedError("of another server, which the callback asked")
+
+    fake = FakeTransport([SEEN] * 3, progress=(Progress(3.0, 7.0),))
+    with pytest.raises(OverloadedError):
+        DeepScanClient(transport=fake, retry=QUICK).detect_video(b"x", on_progress=shed)
+    other = AsyncFakeTransport([SEEN] * 3, progress=(Progress(3.0, 7.0),))
+    async with AsyncDeepScanClient(transport=other, retry=QUICK) as client:
+        with pytest.raises(OverloadedError):
+            await client.detect_audio(b"x", on_progress=shed)
+    assert len(told) == 2
+
+
 @pytest.mark.parametrize("data", [b"small", LARGE], ids=["whole", "in pieces"])
 async def test_a_video_over_grpc(grpc_server: Any, data: bytes) -> None:
     told: list[Progress] = []

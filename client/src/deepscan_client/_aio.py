@@ -17,9 +17,9 @@ from deepscan_client._request import (
     MULTIMODAL,
     OUTPUTS,
     STREAM_OUTPUTS,
-    UNTOLD,
     VIDEO,
     Detection,
+    Listener,
     ended_early,
     make_request,
     next_pause,
@@ -194,24 +194,26 @@ class AsyncDeepScanClient:
         await self.close()
 
     async def _detect(self, detection: Detection, on_progress: Callable[[Progress], object] | None = None) -> Verdict:
-        options = detection.options
+        options, listener = detection.options, Listener(on_progress)
         tried = 0
         while True:
             tried += 1
             try:
-                arrays = await self._ask(detection, on_progress)
+                arrays = await self._ask(detection, listener)
             except DeepScanError as error:
+                if error is listener.raised:
+                    raise
                 error.request_id = error.request_id or options.request_id
                 await asyncio.sleep(next_pause(error, tried, self.retry, self._budget, options.deadline))
                 continue
             self._budget.give_back()
             return read_verdict(arrays, options.request_id)
 
-    async def _ask(self, detection: Detection, on_progress: Callable[[Progress], object] | None) -> Arrays:
+    async def _ask(self, detection: Detection, listener: Listener) -> Arrays:
         """One try: the message that holds the verdict."""
         kind, options = detection.kind, detection.options
         inputs, pieces = detection.begin() if not detection.files else await asyncio.to_thread(detection.begin)
-        if on_progress is None and not kind.streams_only:
+        if not (listener.listens or kind.streams_only):
             return await self.transport.infer(kind.model, inputs, OUTPUTS, options)
         messages = self.transport.stream(kind.stream, inputs, STREAM_OUTPUTS, options)
         async with contextlib.aclosing(messages):
@@ -220,12 +222,9 @@ class AsyncDeepScanClient:
                 if piece is None:
                     break
                 await self.transport.infer(UPLOAD_MODEL, piece, UPLOAD_OUTPUTS, options)
-            known = UNTOLD
             async for message in messages:
                 progress = read_progress(message, options.request_id)
                 if progress is None:
                     return message
-                if on_progress is not None and progress != known:
-                    on_progress(progress)
-                known = progress
+                listener.tell(progress)
         raise ended_early(options.request_id)

@@ -17,9 +17,9 @@ from deepscan_client._request import (
     MULTIMODAL,
     OUTPUTS,
     STREAM_OUTPUTS,
-    UNTOLD,
     VIDEO,
     Detection,
+    Listener,
     ended_early,
     make_request,
     next_pause,
@@ -282,15 +282,17 @@ class DeepScanClient:
         self.close()
 
     def _detect(self, detection: Detection, on_progress: Callable[[Progress], object] | None = None) -> Verdict:
-        options = detection.options
+        options, listener = detection.options, Listener(on_progress)
         tried = 0
         while True:
             if options.cancellation is not None:
                 options.cancellation.raise_if_cancelled(options.request_id)
             tried += 1
             try:
-                arrays = self._ask(detection, on_progress)
+                arrays = self._ask(detection, listener)
             except DeepScanError as error:
+                if error is listener.raised:
+                    raise
                 error.request_id = error.request_id or options.request_id
                 pause = next_pause(error, tried, self.retry, self._budget, options.deadline)
                 if options.cancellation is not None:
@@ -301,22 +303,19 @@ class DeepScanClient:
             self._budget.give_back()
             return read_verdict(arrays, options.request_id)
 
-    def _ask(self, detection: Detection, on_progress: Callable[[Progress], object] | None) -> Arrays:
+    def _ask(self, detection: Detection, listener: Listener) -> Arrays:
         """One try: the message that holds the verdict."""
         kind, options = detection.kind, detection.options
         inputs, pieces = detection.begin()
-        if on_progress is None and not kind.streams_only:
+        if not (listener.listens or kind.streams_only):
             return self.transport.infer(kind.model, inputs, OUTPUTS, options)
         messages = self.transport.stream(kind.stream, inputs, STREAM_OUTPUTS, options)
         with contextlib.closing(messages):
             for piece in pieces:  # before the stream, which begins with its first message
                 self.transport.infer(UPLOAD_MODEL, piece, UPLOAD_OUTPUTS, options)
-            known = UNTOLD
             for message in messages:
                 progress = read_progress(message, options.request_id)
                 if progress is None:
                     return message
-                if on_progress is not None and progress != known:
-                    on_progress(progress)
-                known = progress
+                listener.tell(progress)
         raise ended_early(options.request_id)

@@ -55,6 +55,36 @@ MULTIMODAL = Kind("deepfake_multimodal", "VIDEO", "deepfake_multimodal", streams
 KINDS = {Medium.IMAGE: IMAGE, Medium.AUDIO: AUDIO, Medium.VIDEO: VIDEO, Medium.MULTIMODAL: MULTIMODAL}
 
 
+class Listener:
+    """Tells a caller how far a call has come, each step once.
+
+    Args:
+        on_progress: the caller's function; None where nobody listens.
+    """
+
+    def __init__(self, on_progress: Callable[[Progress], object] | None) -> None:
+        self._on_progress = on_progress
+        self._told = UNTOLD
+        self.raised: BaseException | None = None
+        """What the caller's function raised: it ends the call, also where the same error of a server is tried again."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is somebody to tell."""
+        return self._on_progress is not None
+
+    def tell(self, progress: Progress) -> None:
+        """Hand on what is new."""
+        known, self._told = self._told, progress
+        if self._on_progress is None or progress == known:
+            return
+        try:
+            self._on_progress(progress)
+        except BaseException as error:
+            self.raised = error
+            raise
+
+
 @dataclass(frozen=True)
 class Detection:
     """One request, ready to be sent."""
