@@ -235,6 +235,8 @@ async def test_a_stream_keeps_its_deadline_and_can_be_cancelled(grpc_server: Any
 
 async def test_a_stream_without_a_verdict_is_a_bad_answer(grpc_server: Any) -> None:
     grpc_server.ends_early = True
+    with DeepScanClient(grpc_server.url) as threads, pytest.raises(InternalError, match="without a verdict"):
+        await asyncio.wait_for(asyncio.to_thread(threads.detect_audio, b"x", on_progress=print), 20.0)
     async with AsyncDeepScanClient(grpc_server.url) as client:
         with pytest.raises(InternalError, match="without a verdict"):
             await client.detect_audio(b"x", on_progress=print)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,18 @@ async def test_what_on_progress_raises_ends_the_call_whatever_it_is() -> None:
         with pytest.raises(OverloadedError):
             await client.detect_audio(b"x", on_progress=shed)
     assert len(told) == 2
+
+
+def test_a_video_for_a_server_that_is_down_is_unavailable_and_sent_again() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"127.0.0.1:{probe.getsockname()[1]}"
+    with DeepScanClient(url, retry=QUICK) as client:
+        for _ in range(5):  # whether the stream breaks before or after the question is a race
+            with pytest.raises(UnavailableError, match="failed to connect") as caught:
+                client.detect_video(b"clip")
+            assert not caught.value.sent
+        assert client._budget.tokens == QUICK.budget - 10
 
 
 @pytest.mark.parametrize("data", [b"small", LARGE], ids=["whole", "in pieces"])

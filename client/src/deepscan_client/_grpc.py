@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import queue
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +23,10 @@ from deepscan_client.errors import DeepScanError
 
 # The header triton_grpc_error, by which a stream fails with a status, is not sent: it kills a server 2.51 that works on
 # other requests beside the stream. Without it an error is a message with Triton's words alone.
+
+
+_LOOK_SECONDS = 1.0
+"""Between two looks whether a silent stream has ended."""
 
 
 def _channel_arguments(address: Address) -> list[tuple[str, Any]]:
@@ -58,6 +64,33 @@ def _seconds(deadline: Deadline | None, request_id: str = "") -> float | None:
     if deadline.expired:
         raise deadline_error(request_id or None)
     return deadline.remaining()
+
+
+_Message = tuple[Any, InferenceServerException | None]
+
+
+def _next_message(
+    messages: queue.SimpleQueue[_Message], reader: threading.Thread, silence: float | None
+) -> _Message | None:
+    """The next message of a stream; None where it has ended.
+
+    Args:
+        messages: filled by the reader.
+        reader: tritonclient's thread, which ends with the stream.
+        silence: seconds to wait at most; None waits for the end.
+
+    Raises:
+        queue.Empty: nothing came for so long.
+    """
+    until = math.inf if silence is None else time.monotonic() + silence
+    while True:
+        over = not reader.is_alive()
+        with contextlib.suppress(queue.Empty):
+            return messages.get(timeout=0.0 if over else min(_LOOK_SECONDS, max(0.0, until - time.monotonic())))
+        if over:
+            return None
+        if time.monotonic() >= until:
+            raise queue.Empty
 
 
 def _not_ready(error: InferenceServerException) -> Health:
@@ -122,7 +155,7 @@ class GrpcTransport:
 
         Each stream has a channel of its own, because tritonclient's client knows one stream at a time.
         """
-        messages: queue.SimpleQueue[tuple[Any, InferenceServerException | None]] = queue.SimpleQueue()
+        messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         cancellation = options.cancellation
         client = triton.InferenceServerClient(
             self._address.target, ssl=self._address.secure, channel_args=_channel_arguments(self._address)
@@ -133,6 +166,7 @@ class GrpcTransport:
                 stream_timeout=_seconds(options.deadline, options.request_id),
                 headers=metadata(options),
             )
+            reader = client._stream._handler  # a stream that ends without a word is told by its end alone
             # Closing the client ends the call: without this it would wait for a server that hangs.
             stop = contextlib.ExitStack()
             stop.callback(client.stop_stream, cancel_requests=True)
@@ -147,13 +181,18 @@ class GrpcTransport:
                 except InferenceServerException as refused:
                     if cancellation is not None:
                         cancellation.raise_if_cancelled(options.request_id)  # before anything was sent
+                    why = _next_message(messages, reader, None)  # it broke before that, and was told so
+                    refused = refused if why is None or why[1] is None else why[1]
                     raise _typed(refused, options.request_id) from refused
                 silence = None
                 while True:
                     try:
-                        result, error = messages.get(timeout=silence)
+                        message = _next_message(messages, reader, silence)
                     except queue.Empty:
                         raise silence_error(options.request_id or None) from None
+                    if message is None:
+                        return
+                    result, error = message
                     if error is not None:
                         raise _typed(error, options.request_id) from error
                     yield read_outputs(result, outputs)
