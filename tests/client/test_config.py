@@ -124,6 +124,7 @@ def test_cancelling_acts_on_calls_now_and_later() -> None:
     [
         ("host:1234", Address("grpc", "host:1234")),
         ("host", Address("grpc", "host:8001")),
+        ("host:0", Address("grpc", "host:0")),
         ("grpc://[::1]:5", Address("grpc", "[::1]:5")),
         ("grpcs://host", Address("grpc", "host:8001", True)),
         ("http://host", Address("http", "host:8000")),
@@ -134,7 +135,7 @@ def test_addresses(url: str, parsed: Address) -> None:
     assert Address.parse(url) == parsed
 
 
-@pytest.mark.parametrize("url", ["", "ftp://host", "grpc://", "http://:80", "host:port"])
+@pytest.mark.parametrize("url", ["", "ftp://host", "grpc://", "http://:80", "host:port", "http://a b"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Address.parse(url)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import socketserver
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -18,7 +20,9 @@ from deepscan_client import (
     CancelledError,
     DeadlineError,
     DeepScanClient,
+    DeepScanError,
     InstallationError,
+    InternalError,
     MediaError,
     RequestError,
     RetryPolicy,
@@ -203,3 +207,72 @@ def test_any_model_can_be_asked(grpc_server: Any) -> None:
         values = np.arange(6, dtype=np.float32).reshape(2, 3)
         answer = client.transport.infer("some_network", {"X": values}, ["Y"])
     assert np.array_equal(answer["Y"], values * 2)
+
+
+@pytest.fixture
+def strange_server() -> Iterator[tuple[str, list[bytes]]]:
+    """A server that answers every request with the same bytes and hangs up: its URL, and the bytes in a list."""
+    says = [b""]
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            length = 0
+            while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            self.rfile.read(length)
+            self.wfile.write(says[0])
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", says
+        server.shutdown()
+        thread.join()
+
+
+OF_GATEWAY = b'{"error": {"code": "not_found", "message": "nothing here", "remedy": "GET /docs", "request_id": "r"}}'
+
+
+@pytest.mark.parametrize(
+    ("says", "kind", "words"),
+    [
+        (b"", UnavailableError, "broke"),
+        (b"SSH-2.0-OpenSSH_9\r\n", UnavailableError, "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf", UnavailableError, "broke"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", InternalError, "not Triton"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", InternalError, "not Triton"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", UnavailableError, "unavailable"),
+        (b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n%s" % (len(OF_GATEWAY), OF_GATEWAY), RequestError, "GET /docs"),
+    ],
+    ids=["hangs up", "no HTTP", "half an answer", "nothing", "a page", "a proxy", "the gateway"],
+)
+async def test_whatever_answers_over_http_is_a_typed_error(
+    strange_server: tuple[str, list[bytes]], says: bytes, kind: type[DeepScanError], words: str
+) -> None:
+    url, answers = strange_server
+    answers[0] = says
+    with DeepScanClient(url) as client:
+        with pytest.raises(kind, match=words) as caught:
+            await asyncio.to_thread(client.detect_image, PHOTO)
+        assert caught.value.remedy
+        await asyncio.to_thread(client.health)  # never an error
+    async with AsyncDeepScanClient(url) as other:
+        with pytest.raises(kind, match=words):
+            await other.detect_image(PHOTO)
+        await other.health()
+
+
+async def test_a_client_that_is_closed_under_a_call_says_so(server: Any) -> None:
+    server.delay = 3.0
+    client = AsyncDeepScanClient(server.url)
+    tasks = [asyncio.create_task(client.detect_image(PHOTO))]
+    if server.url.startswith("127."):
+        tasks.append(asyncio.create_task(client.detect_video(b"clip")))
+    while len(server.seen) < len(tasks):
+        await asyncio.sleep(0.01)
+    await client.close()
+    for task in tasks:
+        with pytest.raises((CancelledError, UnavailableError)):
+            await task
+        assert not task.cancelled()

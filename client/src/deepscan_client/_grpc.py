@@ -19,7 +19,7 @@ from deepscan_client._config import Deadline, Health
 from deepscan_client._status import deadline_error, error_from_status, silence_error
 from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
 from deepscan_client._transport import Address, Array, Arrays, CallOptions, health_of, metadata
-from deepscan_client.errors import DeepScanError
+from deepscan_client.errors import CancelledError, DeepScanError
 
 # The header triton_grpc_error, by which a stream fails with a status, is not sent: it kills a server 2.51 that works on
 # other requests beside the stream. Without it an error is a message with Triton's words alone.
@@ -91,6 +91,15 @@ def _next_message(
             return None
         if time.monotonic() >= until:
             raise queue.Empty
+
+
+def _closed(error: asyncio.CancelledError, request_id: str) -> BaseException:
+    """What a call of asyncio that was cancelled raises: ``error`` where its task was cancelled. Else the client was
+    closed under it, and a task that nobody cancelled would be lost without a word."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        return error
+    return CancelledError("the client was closed", remedy="close it after the last answer", request_id=request_id)
 
 
 def _not_ready(error: InferenceServerException) -> Health:
@@ -249,6 +258,8 @@ class AsyncGrpcTransport:
             )
         except InferenceServerException as error:
             raise _typed(error, options.request_id) from error
+        except asyncio.CancelledError as error:
+            raise _closed(error, options.request_id) from error
         return read_outputs(result, outputs)
 
     async def stream(
@@ -290,6 +301,8 @@ class AsyncGrpcTransport:
                 silence = options.silence
         except grpc.RpcError as error:
             raise error_from_status(str(error.code()), error.details() or "", options.request_id or None) from error
+        except asyncio.CancelledError as error:
+            raise _closed(error, options.request_id) from error
         finally:
             call.cancel()
 

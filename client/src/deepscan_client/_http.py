@@ -22,7 +22,8 @@ from deepscan_client._config import Deadline, Health
 from deepscan_client._status import deadline_error, error_from_status, unreachable
 from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
 from deepscan_client._transport import Address, Array, Arrays, CallOptions, cannot_stream, health_of, metadata
-from deepscan_client.errors import DeepScanError, UnavailableError
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import DeepScanError, InternalError, UnavailableError
 
 STATUS_DETAIL = 300
 
@@ -56,10 +57,13 @@ class HttpTransport:
         if response.status != 200:
             raise error_from_status(response.status, _words(answer), options.request_id or None)
         length = response.getheader("Inference-Header-Content-Length")
-        parsed = triton.InferenceServerClient.parse_response_body(
-            answer, header_length=None if length is None else int(length)
-        )
-        return read_outputs(parsed, outputs)
+        try:
+            parsed = triton.InferenceServerClient.parse_response_body(
+                answer, header_length=None if length is None else int(length)
+            )
+            return read_outputs(parsed, outputs)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise not_triton(error, options.request_id or None) from error
 
     def stream(
         self,
@@ -113,6 +117,8 @@ class HttpTransport:
                 cancellation.raise_if_cancelled(request_id)
             if isinstance(error, TimeoutError):
                 raise deadline_error(request_id) from error
+            if isinstance(error, http.client.BadStatusLine) and not isinstance(error, OSError):
+                raise not_http(self._address, request_id) from error
             raise UnavailableError(
                 f"the connection to {self._address} broke: {error or type(error).__name__}",
                 remedy="send it again if it may be judged twice",
@@ -181,6 +187,30 @@ def _abort(connection: http.client.HTTPConnection) -> None:
 def _words(body: bytes) -> str:
     """Triton's words inside its JSON, or what is there instead."""
     try:
-        return str(json.loads(body)["error"])
+        return words_of(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):
         return body[:STATUS_DETAIL].decode(errors="replace")
+
+
+def words_of(error: object) -> str:
+    """Triton's errors are words; that of DeepScan's gateway is an object, which is kept whole."""
+    return error if isinstance(error, str) else json.dumps(error)
+
+
+def not_http(address: Address, request_id: str | None) -> UnavailableError:
+    """The error for a port that speaks something else."""
+    return UnavailableError(
+        f"what answers at {address} does not speak HTTP",
+        remedy="name Triton's HTTP port, 8000 by default, or leave http:// out for gRPC",
+        request_id=request_id,
+    )
+
+
+def not_triton(error: Exception, request_id: str | None) -> InternalError:
+    """The error for an answer that says it is good and cannot be read."""
+    return InternalError(
+        f"what answers is not Triton: {error}"[:STATUS_DETAIL],
+        code=ErrorCode.BAD_ANSWER,
+        remedy="name Triton's HTTP port, 8000 by default",
+        request_id=request_id,
+    )

@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, cast
 
 import tritonclient.http as triton
+from aiohttp import ClientConnectorError, ClientError, ClientResponseError
 from tritonclient.utils import InferenceServerException
 
 from deepscan_client._config import Deadline, Health
-from deepscan_client._http import STATUS_DETAIL
+from deepscan_client._http import STATUS_DETAIL, not_http, not_triton, words_of
 from deepscan_client._status import deadline_error, error_from_status, unreachable
 from deepscan_client._tensors import make_inputs, make_outputs, read_outputs
 from deepscan_client._transport import Address, Array, Arrays, CallOptions, cannot_stream, health_of, metadata
@@ -56,12 +57,13 @@ class AsyncHttpTransport:
             headers=metadata(options),
         )
         try:
-            result = await _within(call, options.deadline, request_id)
+            return read_outputs(await _within(call, options.deadline, request_id), outputs)
         except InferenceServerException as error:
-            raise error_from_status(error.status(), error.message() or "", request_id) from error
-        except OSError as error:
+            raise error_from_status(error.status(), words_of(error.message() or ""), request_id) from error
+        except (OSError, ClientError) as error:
             raise self._broken(error, request_id) from error
-        return read_outputs(result, outputs)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise not_triton(error, request_id) from error
 
     def stream(
         self,
@@ -83,7 +85,7 @@ class AsyncHttpTransport:
         try:
             ready = await _within(client.is_server_ready(), deadline, None)
             loaded = ready and await _within(client.is_model_ready(model), deadline, None)
-        except (InferenceServerException, OSError, DeadlineError) as error:
+        except (InferenceServerException, OSError, ClientError, DeadlineError) as error:
             return Health(live=False, ready=False, detail=str(error)[:STATUS_DETAIL])
         return health_of(ready, loaded, model)
 
@@ -93,10 +95,10 @@ class AsyncHttpTransport:
         if client is not None:
             await client.close()
 
-    def _broken(self, error: OSError, request_id: str | None) -> DeepScanError:
-        """aiohttp's connection errors are OSErrors; the ones before sending have their own class."""
-        from aiohttp import ClientConnectorError
-
+    def _broken(self, error: OSError | ClientError, request_id: str | None) -> DeepScanError:
+        """aiohttp's errors of a connection; those before sending, and of what is no HTTP, have classes of their own."""
+        if isinstance(error, ClientResponseError):
+            return not_http(self._address, request_id)
         if isinstance(error, ClientConnectorError):
             return unreachable(str(self._address), str(error))
         return UnavailableError(

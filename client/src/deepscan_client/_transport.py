@@ -133,13 +133,16 @@ class Address:
             ValueError: another scheme than grpc, grpcs, http and https, or no host.
         """
         parts = urlsplit(url if "://" in url else f"grpc://{url}")
-        if parts.scheme not in ("grpc", "grpcs", "http", "https") or not parts.hostname:
+        known = parts.scheme in ("grpc", "grpcs", "http", "https")
+        if not known or not parts.hostname or any(character.isspace() for character in parts.hostname):
             raise ValueError(
                 f"not the URL of a DeepScan server: {url!r}; write 127.0.0.1:8001 or http://127.0.0.1:8000"
             )
         kind = parts.scheme.removesuffix("s")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        port = parts.port or {"grpc": 8001, "http": 443 if parts.scheme == "https" else 8000}[kind]
+        port = parts.port
+        if port is None:
+            port = {"grpc": 8001, "http": 443 if parts.scheme == "https" else 8000}[kind]
         path = parts.path.rstrip("/") if kind == "http" else ""
         return cls(kind, f"{host}:{port}{path}", parts.scheme.endswith("s"))
 
