@@ -19,7 +19,7 @@ from starlette.requests import Request
 from cards.limits import MAX_JUDGED_FRAMES
 from deepscan_client import LimitError, RequestError
 from deepscan_client.errors import OverloadedError
-from ml_backend.inference.multipart import SHOW, parts_of
+from ml_backend.inference.multipart import parts_of
 
 
 class MediaForm(BaseModel):
@@ -112,10 +112,14 @@ class UploadDoor:
             beside: the name under which one more file may come.
 
         Raises:
-            RequestError: not a multipart form, malformed, a wrong field, no file.
+            RequestError: not a multipart form, malformed, a wrong field, no file, an option in the URL.
             LimitError: too many bytes, files or fields.
             OverloadedError: too many bodies are being received.
         """
+        if strays := fields.model_fields.keys() & request.query_params.keys():
+            raise RequestError(
+                f"{min(strays)} came in the URL, where it is not read", remedy="send options as fields of the form"
+            )
         if self.open >= self._together:
             raise OverloadedError(
                 f"{self.open} uploads are being received", remedy="send it again after the seconds in Retry-After"
@@ -141,23 +145,24 @@ def _form(
     files: list[UploadFile] = []
     second: UploadFile | None = None
     plain: dict[str, str] = {}
+    show = f"with curl: -F '{field}=@photo.jpg'"
     for name, value in items:
         if isinstance(value, UploadFile):
             if name == field:
                 files.append(value)
             elif name == beside and second is None:
-                second = value
+                second = value if value.filename or value.size else None  # a browser sends what nobody chose
             else:
                 expected = f"{field!r}" if beside is None else f"{field!r}, and {beside!r} once"
-                raise RequestError(f"a file came as {name[:60]!r}, expected is {expected}", remedy=SHOW)
+                raise RequestError(f"a file came as {name[:60]!r}, expected is {expected}", remedy=show)
         elif name in plain:
             raise RequestError(f"{name[:60]!r} came twice", remedy="send each option once")
         else:
             plain[name] = value
-    if field in plain:
-        raise RequestError(f"{field!r} came as text, not as a file", remedy=f"with curl: -F '{field}=@photo.jpg'")
+    if texts := {field, beside} & plain.keys():
+        raise RequestError(f"{min(map(str, texts))!r} came as text, not as a file", remedy=f"@ sends a file, {show}")
     if not files:
-        raise RequestError(f"there is no file in the field {field!r}", remedy=f"with curl: -F '{field}=@photo.jpg'")
+        raise RequestError(f"there is no file in the field {field!r}", remedy=show)
     try:
         return Form(tuple(files), fields.model_validate(plain), second)
     except ValidationError as error:

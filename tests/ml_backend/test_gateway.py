@@ -120,6 +120,19 @@ async def test_a_file_under_another_name_or_as_text_is_explained(start: Start) -
     assert "'image'" in running.error(wrong, 400)["message"]
     text = await running.http.post("/api/predict/image", files={"file": (None, b"x")})
     assert "as text" in running.error(text, 400)["message"]
+    batch = await running.http.post("/api/batch-predict", files={"file": ("a.jpg", b"x")})
+    assert "-F 'files=@" in running.error(batch, 400)["remedy"]
+
+
+async def test_an_option_in_the_url_is_refused_and_not_ignored(start: Start) -> None:
+    running = await start()
+    files = {"file": ("a.jpg", b"\xff\xd8\xff")}
+    stray = await running.http.post("/api/predict/image?confidence_threshold=0.9", files=files)
+    error = running.error(stray, 400)
+    assert "confidence_threshold" in error["message"]
+    assert "form" in error["remedy"]
+    assert running.asked == []
+    assert (await running.http.post("/api/predict/image?trace=1", files=files)).status_code == 200
 
 
 @pytest.mark.parametrize(("path", "limit"), [("predict/image", MAX_IMAGE_BYTES), ("batch-predict", MAX_BATCH_BYTES)])

@@ -90,3 +90,22 @@ async def test_files_in_other_fields_are_refused(start: Start) -> None:
         response = await running.http.post("/api/predict/multimodal", files=files)
         assert running.error(response, 400)["code"] == "bad_request"
     assert running.asked == []
+    text = await running.http.post(
+        "/api/predict/multimodal", files={"file": ("a.mp4", MP4)}, data={"audio": "voice.wav"}
+    )
+    assert "'audio' came as text" in running.error(text, 400)["message"]
+    assert running.asked == []
+
+
+async def test_a_recording_that_nobody_chose_in_a_browser_is_left_out(start: Start) -> None:
+    """Also an empty file of a browser has the field's name, and no name of its own."""
+    running = await start(answering())
+    body = (
+        b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n' + MP4 + b"\r\n"
+        b'--x\r\ncontent-disposition: form-data; name="audio"; filename=""\r\n\r\n\r\n--x--\r\n'
+    )
+    head = {"content-type": "multipart/form-data; boundary=x"}
+    response = await running.http.post("/api/predict/multimodal", content=body, headers=head)
+    assert response.status_code == 200, response.text
+    (call,) = (call for call in running.transport.calls if call.model == "deepfake_multimodal")
+    assert "AUDIO" not in call.inputs
