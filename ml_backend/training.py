@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from cards.repository import ModelRepository
@@ -22,7 +23,7 @@ from training.families import SHARES, Trained, networks_of, train_network
 from training.family_items import Prepared, prepare_clips, prepare_photos, prepare_recordings
 from training.family_plans import plan_network
 from training.models.registry import Network
-from training.partition import TooLittleDataError
+from training.partition import TooLittleDataError, partition
 from training.settings import FitSettings, Precision
 
 #: On a CPU a run of at most so many items ends after so many minutes, a larger one in proportion.
@@ -115,6 +116,11 @@ class DeepfakeDetectionTrainer:
             missing = {0, 1} - {row.label for row in own}
             if missing:
                 plans[family] = {"skipped": f"the data holds no {_of(family, missing)}"}
+                continue
+            try:  # as training would split them where each had a face and no likeness
+                partition(own, np.arange(len(own)), float(self.config["validation_split"]), int(self.config["seed"]))
+            except TooLittleDataError as error:
+                plans[family] = {"skipped": str(error)}
                 continue
             minutes = limit * SHARES[family] if limit else 0.0
             plans[family] = [

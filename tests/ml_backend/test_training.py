@@ -174,6 +174,16 @@ def test_a_dry_run_names_items_and_time_and_writes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_dry_run_says_where_too_little_is_left_to_train_on(
+    tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{label}.jpg,{label},{split}" for label in ("real", "fake")]
+    (tmp_path / "few.csv").write_text("\n".join(["path,label,split", *rows]))
+    assert main([str(tmp_path / "few.csv"), "--family", "cnn", "--dry-run", "--json"]) == 1
+    assert "0 real and 0 fake items are left for training" in json.loads(capsys.readouterr().out)["cnn"]["skipped"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
