@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -81,6 +82,13 @@ class DeepfakeDetectionTrainer:
         target = Path(self.config["output_dir"])
         check_target(target)
         rows = read_data(data, self.licences)
+        runs = self._runs()
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RequestError(
+                f"{runs} cannot be written: {error.strerror}", remedy="name another output_dir"
+            ) from error
         prepared, skipped = self._prepare(data_root(data), rows, families)
         limit = self._limit(rows)
         trained: dict[str, list[Trained]] = {}
@@ -131,6 +139,10 @@ class DeepfakeDetectionTrainer:
 
     def settings(self) -> FitSettings:
         """The configuration as settings of a run; raises as :func:`ml_backend.training_config.settings_of`."""
+        if self.minutes is not None and not 0 <= self.minutes < math.inf:
+            raise RequestError(f"minutes are {self.minutes}", remedy="give a number of minutes; 0 sets no limit")
+        if self.licences not in get_args(Licences):
+            raise RequestError(f"licences are {self.licences!r}", remedy=f"give {' or '.join(get_args(Licences))}")
         return settings_of(self.config)
 
     def families(self) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from deepscan_client.errors import RequestError
@@ -38,26 +40,36 @@ def settings_of(config: Mapping[str, Any]) -> FitSettings:
         raise RequestError(
             f"config: unknown {', '.join(sorted(unknown))}", remedy=f"there are {', '.join(DEFAULT_CONFIG)}"
         )
-    shape = list(config["input_shape"])
-    if len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 or shape[0] % 16 or not 64 <= shape[0] <= 1024:
-        raise RequestError(
-            f"config: input_shape {shape}", remedy="give [s, s, 3] with s from 64 to 1024, a multiple of 16"
-        )
-    share = config["validation_split"]
-    if not 0 < share < 1:
-        raise RequestError(f"config: validation_split {share}", remedy="give a share between 0 and 1")
     try:
-        return FitSettings(
+        shape, share = list(config["input_shape"]), float(config["validation_split"])
+        if len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 or shape[0] % 16 or not 64 <= shape[0] <= 1024:
+            raise RequestError(
+                f"config: input_shape {shape}", remedy="give [s, s, 3] with s from 64 to 1024, a multiple of 16"
+            )
+        if not 0 < share < 1:
+            raise RequestError(f"config: validation_split {share}", remedy="give a share between 0 and 1")
+        settings = FitSettings(
             epochs=int(config["epochs"]),
             patience=int(config["early_stopping_patience"]),
             batch_size=int(config["batch_size"]),
             learning_rate=float(config["learning_rate"]),
-            use_class_weights=bool(config["use_class_weights"]),
-            use_augmentation=bool(config["use_augmentation"]),
+            use_class_weights=config["use_class_weights"],
+            use_augmentation=config["use_augmentation"],
             seed=int(config["seed"]),
             threads=_free_cores(),
         )
-    except (TypeError, ValueError) as error:
+        if not 0 <= settings.seed < 2**32:
+            raise ValueError(f"seed must lie from 0 to {2**32 - 1}, got {settings.seed}")
+        for name in ("learning_rate", "target_accuracy"):
+            if not math.isfinite(float(config[name])):
+                raise ValueError(f"{name} must be a finite number, got {config[name]}")
+        for name in ("use_class_weights", "use_augmentation"):
+            if not isinstance(config[name], bool):
+                raise ValueError(f"{name} must be true or false, got {config[name]!r}")
+        if not Path(config["output_dir"]).name:
+            raise ValueError(f"output_dir must name a folder, got {config['output_dir']!r}")
+        return settings
+    except (TypeError, ValueError, OverflowError) as error:
         raise RequestError(f"config: {error}", remedy="see ml_backend.training_config.DEFAULT_CONFIG") from error
 
 
@@ -67,12 +79,11 @@ def families_of(config: Mapping[str, Any]) -> list[str]:
     Raises:
         RequestError: one is unknown.
     """
-    asked = list(config["models_to_train"])
+    asked, remedy = config["models_to_train"], f"give a list of some of {', '.join(FAMILIES)}"
+    if isinstance(asked, str) or not isinstance(asked, Iterable) or not (asked := list(asked)):
+        raise RequestError(f"config: models_to_train: {asked!r} is no list of families", remedy=remedy)
     if unknown := [name for name in asked if name not in FAMILIES]:
-        raise RequestError(
-            f"config: models_to_train: unknown {', '.join(map(str, unknown))}",
-            remedy=f"there are {', '.join(FAMILIES)}",
-        )
+        raise RequestError(f"config: models_to_train: unknown {', '.join(map(str, unknown))}", remedy=remedy)
     return [family for family in FAMILIES if family in asked]
 
 

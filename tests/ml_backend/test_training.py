@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import wave
 from pathlib import Path
@@ -192,6 +193,18 @@ def test_a_dry_run_says_where_too_little_is_left_to_train_on(
         ({"validation_split": 1.5}, "validation_split"),
         ({"epochs": 0}, "epochs"),
         ({"epoch": 3}, "unknown epoch"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**40}, "seed"),
+        ({"learning_rate": math.inf}, "learning_rate"),
+        ({"target_accuracy": "high"}, "high"),
+        ({"input_shape": None}, "NoneType"),
+        ({"validation_split": "half"}, "half"),
+        ({"models_to_train": "cnn"}, "no list"),
+        ({"models_to_train": []}, "no list"),
+        ({"use_augmentation": "no"}, "use_augmentation"),
+        ({"output_dir": None}, "NoneType"),
+        ({"output_dir": ""}, "output_dir"),
+        ({"output_dir": "/dev/null/models"}, "cannot be written"),
     ],
 )
 def test_a_wrong_configuration_is_named_before_anything_is_done(
@@ -200,6 +213,18 @@ def test_a_wrong_configuration_is_named_before_anything_is_done(
     with pytest.raises(RequestError, match=named):
         trainer(tmp_path, **wrong).train_all(data)
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("minutes", [-1.0, math.nan, math.inf])
+def test_minutes_that_are_none_are_named_before_anything_is_done(tmp_path: Path, data: Path, minutes: float) -> None:
+    with pytest.raises(RequestError, match="minutes"):
+        DeepfakeDetectionTrainer({"output_dir": str(tmp_path / "models")}, minutes=minutes).train_all(data)
+
+
+def test_licences_that_nobody_knows_are_not_taken_for_all(tmp_path: Path, data: Path) -> None:
+    asked = DeepfakeDetectionTrainer(licences="Permissive")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="Permissive"):
+        asked.plan(data)
 
 
 def test_a_folder_that_is_no_repository_is_not_replaced(tmp_path: Path, data: Path) -> None:
