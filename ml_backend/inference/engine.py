@@ -242,11 +242,14 @@ def _as_file(video: File) -> Iterator[Path]:
     Raises:
         OSError: there is no such file.
         LimitError: more bytes than are allowed.
+        TypeError: neither a path nor bytes.
     """
     if isinstance(video, (str, os.PathLike)):
         _check_size(video, MAX_VIDEO_BYTES)
         yield Path(video)
         return
+    if not isinstance(video, (bytes, bytearray, memoryview)):
+        raise TypeError(f"give a path or the bytes of a file, not {type(video).__name__}")
     if len(video) > MAX_VIDEO_BYTES:
         raise LimitError(
             f"the video has {len(video):,} bytes, {MAX_VIDEO_BYTES:,} are allowed", remedy="give a smaller one"

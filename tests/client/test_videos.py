@@ -70,6 +70,8 @@ def test_what_cannot_be_sent_is_told_before_anything_is(tmp_path: Path) -> None:
         client.detect_video(tmp_path)
     with pytest.raises(TypeError):
         client.detect_video(7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="binary"):
+        client.detect_video(io.StringIO("text"))  # type: ignore[arg-type]
     assert fake.calls == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -151,6 +152,9 @@ def test_a_video_is_judged_from_a_path_or_from_bytes(
         engine.predict_video(tmp_path / "lost.mp4")
     with pytest.raises(MediaError):
         engine.predict_video(b"no video")
+    for wrong in (io.BytesIO(), np.zeros((4, 4, 3), np.uint8)):
+        with pytest.raises(TypeError, match="give a path or the bytes"):
+            engine.predict_video(wrong)  # type: ignore[arg-type]
 
 
 def test_names_load_lazily_and_torch_not_at_all() -> None:

@@ -66,6 +66,8 @@ class Upload:
             path = Path(source)
             with path.open("rb") as stream:  # a folder, or a file that may not be read, is told of here
                 return cls(path, os.fstat(stream.fileno()).st_size)
+        if isinstance(source, io.TextIOBase):
+            raise TypeError("open the file in binary: open(path, 'rb')")
         if hasattr(source, "read") and hasattr(source, "seek"):
             return cls(source, source.seek(0, io.SEEK_END))
         raise TypeError(f"send a path, bytes or an open file, not {type(source).__name__}")
