@@ -24,7 +24,7 @@ from training.data.cache import load_cache
 from training.data.pairs import Reconstructions
 from training.data.sources import PAIRS, WATCHED
 from training.data.splits import read_folds
-from training.fusion import REFITS, moved_up, operating_points
+from training.fusion import moved_up, operating_points, refits_by_kind
 from training.memory import keep_memory
 from training.report import Fit, settings_of
 from training.scores import Floats, Ints, Scores, out_of_fold
@@ -62,8 +62,8 @@ def train_folds(runs: Path, settings: Settings, cache: Path, minutes: float) -> 
         train_run(runs / left_out.name, fold, cache, evaluate_every=minutes)
 
 
-def balanced_draw(labels: Ints, sources: npt.NDArray[np.str_], draws: int, rng: np.random.Generator) -> Ints:
-    """Positions in which both classes are equal and a source counts by the square root of its size.
+def balanced_mass(labels: Ints, sources: npt.NDArray[np.str_]) -> Floats:
+    """Weight of each item, adding up to 1: classes are equal, and a source counts by the square root of its size.
 
     Where the watched kinds, which no run sees, stand beside kinds that were seen, they are half of the fakes: what a
     user sends may come from either.
@@ -79,18 +79,12 @@ def balanced_draw(labels: Ints, sources: npt.NDArray[np.str_], draws: int, rng: 
     if novel.any() and seen.any():
         mass[novel] *= 0.5 / mass[novel].sum()
         mass[seen] *= 0.5 / mass[seen].sum()
-    return rng.choice(len(labels), draws, p=mass / mass.sum())
+    return np.asarray(mass / mass.sum())
 
 
-def resampled_kinds(labels: Ints, sources: npt.NDArray[np.str_], rng: np.random.Generator) -> Ints:
-    """A bootstrap sample of whole sources within each class, because a new photo comes from a new source."""
-    taken = []
-    for label in (0, 1):
-        names = np.unique(sources[labels == label])
-        members = [np.flatnonzero((labels == label) & (sources == name)) for name in rng.choice(names, len(names))]
-        # 300 of each drawn source: sources weigh alike, whatever their size.
-        taken += [rng.choice(items, 300) for items in members]
-    return np.concatenate(taken)
+def balanced_draw(labels: Ints, sources: npt.NDArray[np.str_], draws: int, rng: np.random.Generator) -> Ints:
+    """Positions drawn by :func:`balanced_mass`."""
+    return rng.choice(len(labels), draws, p=balanced_mass(labels, sources))
 
 
 def own_kinds(scores: Scores, settings: Settings) -> Scores:
@@ -117,10 +111,7 @@ def fit(scores: Scores, seed: int = 4) -> Fit:
     log_odds = slope * scores.logits + intercept
     chosen, truth = log_odds[drawn], scores.labels[drawn]
     probabilities = 1 / (1 + np.exp(-chosen))
-    refits = []
-    for _ in range(REFITS):
-        sample = resampled_kinds(scores.labels, scores.sources, rng)
-        refits.append(platt(log_odds[sample], scores.labels[sample]))
+    mass = balanced_mass(scores.labels, scores.sources)
     reals = log_odds[scores.labels == 0]
     kinds = {
         str(name): round(auc(np.append(log_odds[scores.sources == name], reals), _against(scores, name, reals)), 4)
@@ -139,7 +130,7 @@ def fit(scores: Scores, seed: int = 4) -> Fit:
             items=len(scores.labels),
             ece=ece(probabilities, truth),
         ),
-        refits=tuple(refits),
+        refits=refits_by_kind(log_odds, scores.labels, scores.sources, mass, seed),
         real_quantiles=tuple(np.quantile(chosen[truth == 0], np.linspace(0, 1, QUANTILES)).tolist()),
         operating_points=points,
         default_operating_point=SHIPPED_POINT,

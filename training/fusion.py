@@ -22,8 +22,12 @@ REFITS, QUANTILES = 100, 101
 #: Weight of the penalty that draws the members' weights towards their mean: one item's worth.
 PENALTY = 1.0
 
+OF_KIND = 200
+"""Items of each drawn kind in a refit."""
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Refits = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,32 @@ def balance(labels: Ints) -> Floats:
     """Weights under which both classes count alike, with a mean of 1."""
     counts = np.bincount(labels, minlength=2)
     return np.asarray(len(labels) / (2 * counts[labels]), dtype=np.float64)
+
+
+def refits_by_kind(log_odds: Floats, labels: Ints, kinds: npt.NDArray[np.str_], mass: Floats, seed: int) -> Refits:
+    """Platt refits over resampled whole kinds of fakes and sources of reals: a new item comes from a new one.
+
+    Each class counts alike in every refit, as in the fit itself, however many kinds it has: else the interval would
+    speak of another share of fakes than the probability that it stands beside.
+
+    Args:
+        log_odds: [n], calibrated; labels: [n]; kinds: of the fake or source of the real, [n].
+        mass: [n], how much each item weighed in the fit: a kind is drawn by what its items weigh together.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(REFITS):
+        taken = []
+        for label in (0, 1):
+            names = np.unique(kinds[labels == label])
+            members = {name: np.flatnonzero((labels == label) & (kinds == name)) for name in names}
+            worth = np.array([mass[places].sum() for places in members.values()])
+            for name in rng.choice(names, len(names), p=worth / worth.sum()):
+                places = members[name]
+                taken.append(rng.choice(places, OF_KIND, p=mass[places] / mass[places].sum()))
+        sample = np.concatenate(taken)
+        found.append(platt(log_odds[sample], labels[sample], balance(labels[sample])))
+    return tuple(found)
 
 
 def operating_points(probabilities: Floats, labels: Ints) -> dict[str, OperatingPoint]:

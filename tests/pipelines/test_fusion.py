@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cards.record import Calibration, Fusion, OperatingPoint
+from cards.repository import ModelRepository
 from pipelines.fusion import combine_faces, fuse, interval, shares, sigmoid
 
 RNG = np.random.default_rng(3)
@@ -59,6 +60,15 @@ def test_the_interval_is_the_middle_ninety_percent_of_the_refits() -> None:
     found = interval(0.0, refits)
     assert found == pytest.approx((sigmoid(-0.9), sigmoid(0.9)))
     assert interval(0.0, []) is None
+
+
+@pytest.mark.parametrize("model", ["audio_verdict", "deepfake_video"])
+@pytest.mark.parametrize("log_odds", np.linspace(-4, 4, 17).tolist())
+def test_the_interval_of_every_shipped_verdict_holds_its_probability(model: str, log_odds: float) -> None:
+    fusion = ModelRepository().record(model).fusion
+    assert fusion is not None
+    low, high = interval(log_odds, fusion.refits) or (1.0, 0.0)
+    assert low <= sigmoid(log_odds) <= high
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.calibrate import LEAST_REALS, SHIPPED_POINT, WORST_FPR, balanced_draw, fit, resampled_kinds
+from training.calibrate import LEAST_REALS, SHIPPED_POINT, WORST_FPR, balanced_draw, fit
 from training.data.photos import PREFIX
 from training.data.sources import PAIRS
 from training.data.splits import read_folds
@@ -85,13 +85,6 @@ def test_draws_balance_classes_and_hear_small_sources() -> None:
     assert scores.labels[drawn].mean() == pytest.approx(0.5, abs=0.02)
     share = (scores.sources[drawn] == "fake_c").mean() / (scores.sources[drawn] == "fake_a").mean()
     assert share == pytest.approx(np.sqrt(200 / 2000), rel=0.15)
-
-
-def test_bootstrap_takes_whole_kinds() -> None:
-    scores = made_up()
-    rng = np.random.default_rng(0)
-    seen = {frozenset(scores.sources[resampled_kinds(scores.labels, scores.sources, rng)]) for _ in range(30)}
-    assert any("fake_c" not in names for names in seen)
 
 
 def test_scores_of_a_fold_model_are_brought_to_the_final_models_scale() -> None:

@@ -8,7 +8,7 @@ import pytest
 from cards.record import Fusion
 from pipelines.fusion import fuse
 from pipelines.metrics import auc
-from training.fusion import calibrate, fit_fusion, member_weights
+from training.fusion import calibrate, fit_fusion, member_weights, refits_by_kind
 
 RNG = np.random.default_rng(0)
 LABELS = np.tile([0, 1], 100)
@@ -74,3 +74,25 @@ def test_without_members_or_a_class_there_is_no_fusion() -> None:
         fit_fusion({}, LABELS, {})
     with pytest.raises(ValueError, match="both classes"):
         calibrate(np.zeros(3), np.zeros(3, int), "x")
+
+
+def test_an_interval_speaks_of_equal_classes_however_many_kinds_each_has() -> None:
+    """Eleven sources of reals beside three kinds of fakes once moved every interval of a voice away from its number."""
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1], [1100, 300])
+    kinds = np.array([f"real_{n % 11}" for n in range(1100)] + [f"fake_{n % 3}" for n in range(300)])
+    # Log-odds of +-1.125, give or take 1.5, are what a calibrated score with this overlap looks like.
+    log_odds = rng.normal(1.125 * (2 * labels - 1), 1.5)
+    mass = np.where(labels == 1, 0.5 / 300, 0.5 / 1100)
+    refits = np.array(refits_by_kind(log_odds, labels, kinds, mass, seed=4))
+    assert np.median(refits[:, 1]) == pytest.approx(0.0, abs=0.15)
+    assert np.median(refits[:, 0]) == pytest.approx(1.0, abs=0.15)
+
+
+def test_refits_take_and_leave_whole_kinds() -> None:
+    labels = np.repeat([0, 1], [40, 40])
+    kinds = np.array(["real"] * 40 + ["near"] * 20 + ["far"] * 20)
+    log_odds = np.where(kinds == "far", 4.0, np.where(kinds == "near", 0.5, -0.5)) + RNG.normal(0, 0.5, 80)
+    slopes = [slope for slope, _ in refits_by_kind(log_odds, labels, kinds, np.full(80, 1 / 80), seed=4)]
+    # With `far` alone the classes are far apart, with `near` alone they overlap: the refits are of several sorts.
+    assert np.ptp(slopes) > 0.5

@@ -14,10 +14,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from cards.record import Conditions, Covariate, Fusion, OperatingPoint
-from pipelines.metrics import platt
 from training.audio.conditions import MEASURES
 from training.audio.scored import Floats, Ints, Scored, report
-from training.fusion import REFITS, moved_up, operating_points
+from training.fusion import Refits, moved_up, operating_points, refits_by_kind
 
 DEFAULT_POINT = "fpr_5"
 QUANTILES, DRAWS = 201, 20_000
@@ -115,21 +114,9 @@ def stricter(
     return moved_up(point, reals, WORST_FPR, p[drawn], scored.label[drawn])
 
 
-def refits_of(log_odds: Floats, scored: Scored, mass: Floats, seed: int = 4) -> tuple[tuple[float, float], ...]:
-    """Platt refits over resampled families of fakes and sources of reals: whole kinds come and go."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(REFITS):
-        taken = []
-        for label in (0, 1):
-            kinds = np.unique(scored.family[scored.label == label])
-            worth = np.array([mass[(scored.label == label) & (scored.family == kind)].sum() for kind in kinds])
-            for kind in rng.choice(kinds, len(kinds), p=worth / worth.sum()):
-                members = np.flatnonzero((scored.label == label) & (scored.family == kind))
-                taken.append(rng.choice(members, 200, p=mass[members] / mass[members].sum()))
-        sample = np.concatenate(taken)
-        found.append(platt(log_odds[sample], scored.label[sample]))
-    return tuple(found)
+def refits_of(log_odds: Floats, scored: Scored, mass: Floats) -> Refits:
+    """Platt refits over resampled families of fakes and sources of reals."""
+    return refits_by_kind(log_odds, scored.label, scored.family, mass, seed=4)
 
 
 def fit_verdict(
