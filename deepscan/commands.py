@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cards.limits import MAX_JUDGED_FRAMES
 from deepscan import service
 from deepscan.cli import Exit
 from deepscan.drawings import Drawings
 from deepscan.evaluate import judge_items, make_report, report_table, summary_lines, write_plot
 from deepscan.inputs import Found, Walk
 from deepscan.labelled import EVALUATED, read_items
-from deepscan.output import STDOUT, Lines, lines_to, standard_output, writable
+from deepscan.output import STDOUT, Lines, check_folder, check_writable, lines_to, standard_output, writable
 from deepscan.safe import words
 from deepscan.scan import Result, Settings, scan
 from deepscan.show import Patience, err, out, results_table
@@ -63,10 +64,17 @@ class ScanTask:
         """Scan, show, and say how it went.
 
         Raises:
-            RequestError: two documents are wanted on standard output, or it or a file cannot be written.
+            RequestError: two documents are wanted on standard output, more frames than are judged, or standard output,
+                a file or a folder cannot be written.
         """
         if self.as_json and self.jsonl == STDOUT:
             raise RequestError("--json and --jsonl - both write standard output", remedy="name a file after --jsonl")
+        if self.num_frames is not None and self.num_frames > MAX_JUDGED_FRAMES:
+            raise RequestError(
+                f"{self.num_frames:,} frames of a video", remedy=f"--num-frames takes 1 to {MAX_JUDGED_FRAMES}"
+            )
+        for folder, _ in self.drawings.wanted:
+            check_folder(folder)
         walk = Walk(self.paths)
         files = list(walk)  # once: each is opened to tell what it holds, and a server of our own loads by that
         heat, media = Medium.VIDEO in self.drawings.heat, {found.medium for found in files}
@@ -132,8 +140,15 @@ class EvaluateTask:
     in_flight: int
 
     def run(self, triton: str | None) -> Exit:
-        """Measure, show, write."""
+        """Measure, show, write.
+
+        Raises:
+            RequestError: nothing is there to be measured, or a file cannot be written.
+        """
         items = read_items(Path(self.path), None if self.manifest is None else Path(self.manifest), EVALUATED)
+        if self.plot is not None and not self.plot.lower().endswith(".png"):
+            raise RequestError(f"{self.plot} is no name of a PNG file", remedy="write --plot OUT.png")
+        check_writable(self.json_out, self.plot)
 
         async def judge(url: str) -> list[Result]:
             async with AsyncDeepScanClient(url) as client:

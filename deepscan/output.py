@@ -31,6 +31,31 @@ def writable(target: str) -> Iterator[None]:
         raise RequestError(f"{target} cannot be written: {error.strerror}", remedy="name another file") from error
 
 
+def check_writable(*targets: str | None) -> None:
+    """Look before the work whether files can be written after it; one that is not there is there afterwards, empty.
+
+    Raises:
+        RequestError: one cannot.
+    """
+    for target in filter(None, targets):
+        with writable(target), Path(target).open("ab"):
+            pass
+
+
+def check_folder(target: str) -> None:
+    """Look before the work whether files can be written into a folder, which is made with the first of them.
+
+    Raises:
+        RequestError: something else has its name or that of a folder above it, or nothing may be written there.
+    """
+    place = Path(target)
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "may not be written" if place.is_dir() else "is no folder"
+        raise RequestError(f"{target} cannot be written: {place} {why}", remedy="name another folder")
+
+
 @contextlib.contextmanager
 def standard_output() -> Iterator[None]:
     """The same for what is printed in the body. A reader that went away, such as ``head``, is left to click, which

@@ -8,13 +8,14 @@ from pathlib import Path
 from cards.repository import ModelRepository
 from deepscan.cli import Exit
 from deepscan.labelled import Item, read_items
+from deepscan.output import check_writable, writable
 from deepscan.reporting.measure import Plan, Seen, measure_report, steps
 from deepscan.reporting.model import FullReport
 from deepscan.reporting.page import page
 from deepscan.reporting.voices import measure_voices, voice_steps
 from deepscan.safe import words
 from deepscan.show import Patience, err
-from deepscan_client import Medium, RequestError
+from deepscan_client import Medium
 from pipelines.assessment.local import Labelled
 
 
@@ -38,20 +39,15 @@ class ReportTask:
         found = read_items(Path(self.path), None if self.manifest is None else Path(self.manifest))
         voices = [_labelled(item) for item in found if item.found.medium is Medium.AUDIO]
         photos = [_labelled(item) for item in found if item.found.medium is not Medium.AUDIO]
-        for target in filter(None, (self.output, self.json_out)):
-            if not Path(target).resolve().parent.is_dir():
-                raise RequestError(f"{target} cannot be written: its folder is missing", remedy="name another file")
+        check_writable(self.output, self.json_out)
         total = (steps(photos, self.plan) if photos else 0) + voice_steps(voices, self.plan)
         with Patience("measuring", total=total) as progress:
             report = self._measure(photos, voices, progress.advance)
-        try:
+        with writable(self.output):
             Path(self.output).write_text(page(report), encoding="utf-8")
-            if self.json_out is not None:
+        if self.json_out is not None:
+            with writable(self.json_out):
                 Path(self.json_out).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise RequestError(
-                f"{error.filename} cannot be written: {error.strerror}", remedy="name another"
-            ) from error
         parts = [report, *([report.voices] if report.voices is not None else [])]
         told = " and ".join(f"{part.quality.items} {part.item}s" for part in parts)
         err().print(words(f"{told} measured: {self.output}"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cards.limits import MAX_JUDGED_FRAMES
 from deepscan.cli import Exit
 from deepscan.inputs import Walk, check_media, read_media
 from deepscan.labelled import read_items
@@ -91,6 +92,46 @@ def test_two_documents_on_standard_output_are_refused(deepscan_line: Any, tmp_pa
     outcome = deepscan_line("scan", tmp_path, "--json", "--jsonl", "-")
     assert outcome.exit_code == Exit.USAGE
     assert "--jsonl" in outcome.stderr
+
+
+@pytest.mark.parametrize("option", ["--pictures", "--annotate", "--html"])
+def test_a_folder_that_cannot_be_is_told_before_anything_is_judged(
+    deepscan_line: Any, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"real 0.1")
+    for place in (tmp_path / "a.jpg", tmp_path / "a.jpg" / "below"):
+        outcome = deepscan_line("scan", tmp_path / "a.jpg", option, place)
+        assert outcome.exit_code == Exit.USAGE
+        assert "is no folder" in outcome.stderr
+    assert deepscan_line.transport.calls == []
+
+
+def test_more_frames_than_are_judged_are_wrong_usage(deepscan_line: Any, tmp_path: Path) -> None:
+    outcome = deepscan_line("scan", tmp_path, "--num-frames", MAX_JUDGED_FRAMES + 1)
+    assert outcome.exit_code == Exit.USAGE
+    assert f"1 to {MAX_JUDGED_FRAMES}" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--json", "lost/o.json"], "No such file"),
+        (["--plot", "lost/o.png"], "No such file"),
+        (["--plot", "o.xyz"], "PNG"),
+        (["--plot", "o"], "PNG"),
+    ],
+)
+def test_where_a_measurement_cannot_go_is_told_before_it_is_made(
+    deepscan_line: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for label in ("real", "fake"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "a.jpg").write_bytes(b"real 0.1")
+    outcome = deepscan_line("evaluate", tmp_path, *options)
+    assert outcome.exit_code == Exit.USAGE
+    assert words in outcome.stderr
+    assert deepscan_line.transport.calls == []
 
 
 def test_a_full_disk_behind_jsonl(deepscan_line: Any, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from deepscan.labelled import read_items
 from deepscan.reporting.measure import Plan, chosen, measure_report
 from deepscan.reporting.model import CLAIMS, FullReport
 from deepscan.reporting.page import page
+from deepscan.reporting.task import ReportTask
 from pipelines.assessment.local import Labelled
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples" / "evaluation"
@@ -110,9 +111,14 @@ def test_the_command_writes_page_and_numbers(tmp_path: Path) -> None:
     assert html.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_a_folder_that_is_missing_is_told_before_anything_is_judged(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["report", str(SAMPLES), "-o", str(tmp_path / "no" / "r.html")])
-    assert done.exit_code == Exit.USAGE
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReportTask, "_measure", lambda *rest: pytest.fail("it was measured"))
+    for place in (tmp_path / "no" / "r.html", tmp_path):
+        done = CliRunner().invoke(app, ["report", str(SAMPLES), "-o", str(place)])
+        assert done.exit_code == Exit.USAGE
+        assert "cannot be written" in done.stderr
 
 
 @pytest.mark.skipif(_CHROMIUM is None, reason="needs Chromium: chromium is not on the path")
