@@ -43,6 +43,8 @@ class Walk:
         faults: list[OSError] = []
         for folder, below, files in os.walk(root, onerror=faults.append):
             below.sort()
+            for link in links_out(root, folder, below):
+                yield Found(link, None, LINK)
             for name in sorted(files):
                 path = os.path.join(folder, name)  # noqa: PTH118  (a Path would tidy what was typed)
                 medium = medium_of(path)
@@ -52,6 +54,19 @@ class Walk:
                     yield Found(path, medium)
         for fault in faults:
             yield Found(str(fault.filename or root), None, fault.strerror or str(fault))
+
+
+LINK = "it is a link to another place, which is not followed"
+
+
+def links_out(root: str | os.PathLike[str], folder: str, below: Sequence[str]) -> Iterator[str]:
+    """The folders below one that are links out of the folder that is walked: what they hold would be missing without a
+    word. A link to what lies inside hides nothing, and may be a loop."""
+    inside = os.path.realpath(root)
+    for name in below:
+        path = os.path.join(folder, name)  # noqa: PTH118
+        if os.path.islink(path) and os.path.commonpath([inside, os.path.realpath(path)]) != inside:  # noqa: PTH114
+            yield path
 
 
 def medium_of(path: str) -> Medium | None:
@@ -100,7 +115,9 @@ def check_media(found: Found) -> Path:
         DeepScanError: lost, a folder that cannot be read, not a regular file, or too large.
     """
     if found.fault:
-        raise RequestError(f"the folder cannot be read: {found.fault}", remedy="check its permissions")
+        raise RequestError(
+            f"the folder cannot be read: {found.fault}", remedy="check its permissions, or name it by itself"
+        )
     path = Path(found.path)
     try:
         if not path.exists():

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deepscan.inputs import Found, medium_of
+from deepscan.inputs import LINK, Found, links_out, medium_of
 from deepscan_client import Medium, RequestError
 
 _LABELS = {"real": False, "0": False, "fake": True, "1": True}
@@ -67,6 +67,10 @@ def _from_folders(root: Path, media: tuple[Medium, ...]) -> Iterator[Item]:
         raise RequestError(f"there is no folder {root}", remedy=LAYOUT)
     for folder, below, files in os.walk(root, onerror=_not_walked):
         below.sort()
+        for link in links_out(root, folder, below):
+            raise RequestError(
+                f"{link} cannot be read: {LINK}", remedy="put the folder itself there, or take the link out"
+            )
         inside = Path(folder).relative_to(root).parts
         place = next((i for i, name in enumerate(inside) if name.lower() in ("real", "fake")), None)
         if place is None:

@@ -54,6 +54,22 @@ def test_a_folder_that_cannot_be_read_is_a_failure(
         read_items(tmp_path)
 
 
+def test_a_link_out_of_a_folder_is_told_and_a_loop_is_not(deepscan_line: Any, tmp_path: Path) -> None:
+    for name in ("walked/real", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.jpg").write_bytes(b"real 0.1")
+    (tmp_path / "walked" / "real" / "loop").symlink_to(tmp_path / "walked")
+    assert deepscan_line("scan", tmp_path / "walked").exit_code == Exit.DONE
+    assert len(read_items(tmp_path / "walked")) == 1
+    (tmp_path / "walked" / "fake").symlink_to(tmp_path / "elsewhere")
+    outcome = deepscan_line("scan", tmp_path / "walked")
+    assert outcome.exit_code == Exit.SOME_FAILED
+    assert "1 judged, 1 could not be judged" in outcome.stderr
+    assert "not followed" in outcome.stdout
+    with pytest.raises(RequestError, match="fake cannot be read: it is a link"):
+        read_items(tmp_path / "walked")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes an ordinary user, which root alone can")
 def test_an_ordinary_user_without_rights_gets_findings(tmp_path: Path) -> None:
     """In a folder without ``x`` names can be listed and nothing can be opened; in one without ``r`` not even that."""
