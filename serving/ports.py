@@ -57,11 +57,17 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def check(ports: Ports) -> None:
-    """Raise where a port is taken or may not be.
+    """Raise where a port is taken, may not be, or was given twice.
 
     Raises:
         InstallationError: names the port and what to do.
     """
+    if len({ports.http, ports.grpc, ports.metrics}) < 3:
+        raise InstallationError(
+            f"Triton's ports are {ports.http}, {ports.grpc} and {ports.metrics}: one is there twice",
+            code=ErrorCode.ENVIRONMENT,
+            remedy="give three different ones",
+        )
     for name, port in (("HTTP", ports.http), ("gRPC", ports.grpc), ("metrics", ports.metrics)):
         if not is_free(port):
             raise InstallationError(

@@ -51,6 +51,9 @@ class Server:
         media: load only what these need, for a server that answers one command; where left out, every model but those
             that no public one needs and whose card says ``on_request``: 70 MB each, for whoever asks for them.
         heatmaps: of videos may be asked for: a network more, where only videos are.
+
+    Raises:
+        InstallationError: there is no repository, or it holds no models.
     """
 
     def __init__(
@@ -66,6 +69,12 @@ class Server:
     ) -> None:
         self.repository = ModelRepository(models)
         known = self.repository.names()
+        if not known:
+            raise InstallationError(
+                f"{self.repository.root} holds no models",
+                code=ErrorCode.MODEL_MISSING,
+                remedy="name a model repository, with card.yaml in the folder of each model",
+            )
         wanted = canary.PUBLIC if media is None else media
         public = {name for medium in wanted for name in canary.PUBLIC[medium]} & set(known)
         self._names = self.repository.needed_by(public, heatmaps)

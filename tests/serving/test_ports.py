@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deepscan_client.errors import InstallationError
 from serving.gateway import check_gateway_port
-from serving.ports import is_free
+from serving.ports import Ports, check, is_free
 from serving.serve import main
 
 
@@ -40,3 +41,17 @@ def test_only_a_port_that_is_taken_is_in_use() -> None:
         with pytest.raises(InstallationError, match=f"port {port} for the gateway is in use"):
             check_gateway_port("127.0.0.1", port)
     assert is_free(port)
+
+
+def test_a_port_that_is_given_twice_is_told_before_triton_starts() -> None:
+    with pytest.raises(InstallationError, match="8101: one is there twice") as caught:
+        check(Ports(8101, 8102, 8101))
+    assert caught.value.remedy
+
+
+def test_a_folder_without_models_is_not_served(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "photos").mkdir()
+    assert main(["--models", str(tmp_path), "--no-gateway"]) == 1
+    told = capsys.readouterr().err
+    assert "holds no models" in told.replace("\n", " ")
+    assert "card.yaml" in told
