@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from deepscan_client._transport import Address
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import InstallationError
 
@@ -70,6 +71,13 @@ class Settings(BaseModel):
     """After SIGTERM, how long photos are still taken while health already says 503."""
     log: Literal["text", "json", "off"] = "text"
     """How the access log is written."""
+
+    @field_validator("triton")
+    @classmethod
+    def _speaks_grpc(cls, value: str | None) -> str | None:
+        if value and Address.parse(value).scheme != "grpc":
+            raise ValueError("videos and progress need Triton's gRPC: write host:8001")
+        return value
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -255,7 +255,15 @@ async def test_a_caller_over_its_rate_is_told_when_to_come_back(start: Start) ->
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "many"), ("RATE_LIMIT", "60"), ("DEADLINE", "nan"), ("IN_FLIGHT", "0"), ("API_KEYS", "short")],
+    [
+        ("PORT", "many"),
+        ("RATE_LIMIT", "60"),
+        ("DEADLINE", "nan"),
+        ("IN_FLIGHT", "0"),
+        ("API_KEYS", "short"),
+        ("TRITON", "here:port"),
+        ("TRITON", "http://127.0.0.1:8000"),
+    ],
 )
 def test_a_wrong_setting_is_named_and_not_repeated(name: str, value: str) -> None:
     with pytest.raises(InstallationError) as caught:
