@@ -30,6 +30,7 @@ class Settings:
             it is empty. A network that learns one manner of faking alone learns it better.
         clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended:
             shares of the kinds of pairs (``training.data.pairs.Mixture``).
+        swapped: share of the pairs that exchange a rectangle (``training.data.swaps``).
         stills: whether frames of the training clips stand beside the photos (``training.data.stills``).
         fold: number of the fold of clips (``training.video.folds``) that the run must not see; -1 for none.
         start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
@@ -57,6 +58,7 @@ class Settings:
     self_blended: float = Mixture.self_blended
     part_reconstructed: float = Mixture.part_reconstructed
     cross_blended: float = Mixture.cross_blended
+    swapped: float = 0.0
     stills: bool = False
     fold: int = -1
     start: str = ""

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 
+from training.batches import pair_batches
 from training.checkpoints import save_state
-from training.data.pairs import Mixture, PairBatches, Reconstructions
-from training.data.photo_split import barred_photos, held_out_photos, training_photos
-from training.data.photos import fold_barred, load_photos
+from training.data.photo_split import barred_photos, held_out_photos
+from training.data.photos import load_photos
 from training.data.sources import PAIRS
+from training.data.swaps import swap_rectangles
 from training.memory import keep_memory
 from training.models.efficientnet_lite import parameter_groups
 from training.models.output import normalised
@@ -38,12 +39,19 @@ from training.settings import Settings
 _LOG = logging.getLogger(__name__)
 
 
-def loss_of(logits: Tensor, pairs: int, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Cross-entropy over the crops (reals first, then fakes), and the ranking loss over the pairs."""
-    targets = torch.cat([logits.new_zeros(pairs), logits.new_ones(pairs)])
-    targets = targets * (1 - 2 * settings.smoothing) + settings.smoothing
+def loss_of(logits: Tensor, pairs: int, settings: Settings, fake: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Cross-entropy over the crops (reals first, then fakes), and the ranking loss over the pairs.
+
+    Args:
+        fake: [2 * pairs], share of each crop that is fake, where pairs exchanged a part (``training.data.swaps``).
+    """
+    if fake is None:
+        fake = torch.cat([logits.new_zeros(pairs), logits.new_ones(pairs)])
+    targets = fake * (1 - 2 * settings.smoothing) + settings.smoothing
     entropy = functional.binary_cross_entropy_with_logits(logits, targets)
-    ranking = functional.softplus(logits[:pairs] - logits[pairs:]).mean()
+    # A pair that exchanged half of itself has no order.
+    order = fake[pairs:] - fake[:pairs]
+    ranking = functional.softplus(-order.sign() * (logits[pairs:] - logits[:pairs])).mul(order.abs()).mean()
     return entropy, ranking
 
 
@@ -80,26 +88,7 @@ def train_run(
     run.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     photos, styles = load_photos(cache, settings.stills)
-    fold = fold_barred(photos.rows, cache, settings.fold) if settings.fold >= 0 else None
-    batches = PairBatches(
-        photos,
-        training_photos(photos, settings, fold),
-        Reconstructions(cache / "recon"),
-        settings.size,
-        settings.margin,
-        settings.pairs,
-        10**6,
-        settings.seed,
-        Mixture(
-            reconstructed=settings.reconstructed,
-            self_blended=settings.self_blended,
-            part_reconstructed=settings.part_reconstructed,
-            cross_blended=settings.cross_blended,
-            clean=settings.clean,
-        ),
-        groups=[group for group in PAIRS if not settings.groups or group.name in settings.groups],
-        styles=styles,
-    )
+    batches = pair_batches(photos, styles, settings, cache)
     model = network(settings.network).build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.start:
         begun = torch.load(settings.start, map_location=device, weights_only=True)
@@ -134,10 +123,14 @@ def train_run(
         rate = settings.rate * min(1.0, (step + 1) / settings.warm_up) * cosine
         for entry in optimiser.param_groups:
             entry["lr"] = rate * entry["factor"]
+        fake = None
+        if settings.swapped:
+            crops, fake = swap_rectangles(crops, settings.swapped, np.random.default_rng([settings.seed, step, 1]))
+            fake = fake.to(device)
         model.train()
         with torch.autocast(device.type, torch.bfloat16):
             logits = model(normalised(crops.to(device, non_blocking=True))).logit
-        entropy, ranking = loss_of(logits[:, 0].float(), settings.pairs, settings)
+        entropy, ranking = loss_of(logits[:, 0].float(), settings.pairs, settings, fake)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(entropy + settings.ranking * ranking)
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -210,6 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", default="", help="checkpoint to begin with instead of ImageNet's weights")
     parser.add_argument("--size", type=int, default=Settings.size, help="side of the crop in pixels")
     parser.add_argument("--margin", type=float, default=Settings.margin, help="what the crop shows around the face")
+    parser.add_argument("--swapped", type=float, default=Settings.swapped, help="share that exchanges a rectangle")
     parser.add_argument("--stills", action="store_true", help="learn from frames of the training clips too")
     parser.add_argument("--fold", type=int, default=Settings.fold, help="fold of clips that the run must not see")
     parser.add_argument("--threads", type=int, default=Settings.threads)
@@ -233,6 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
         start=options.start,
         head_factor=1.0 if options.start else Settings.head_factor,
         threads=options.threads,
+        swapped=options.swapped,
         stills=options.stills,
         fold=options.fold,
         loaders=options.loaders,

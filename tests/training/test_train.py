@@ -14,7 +14,7 @@ from training.data.cache import PhotoCache
 from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
 from training.models.output import normalised
 from training.settings import Settings
-from training.soup import blend_runs
+from training.soup import blend_runs, measure_norms
 from training.train import loss_of, train_run, update_average
 
 RNG = np.random.default_rng(0)
@@ -146,10 +146,26 @@ def test_two_runs_are_averaged_and_their_steps_added(tmp_path: Path) -> None:
         weights = {"weight": torch.full((2,), value), "count": torch.tensor(step)}
         state = {"average": weights, "step": step, "spent": 60.0, "settings": f'{{"seed": {step}}}'}
         save_state(tmp_path / name / "last.pt", state)
-    path = blend_runs(tmp_path / "both", tmp_path / "first", tmp_path / "second", 0.25)
+    path = blend_runs(tmp_path / "both", [tmp_path / "first", tmp_path / "second"], [0.75, 0.25])
     state = torch.load(path, weights_only=True)
     assert state["average"]["weight"].tolist() == [0.25, 0.25]
     assert (int(state["average"]["count"]), state["step"], state["spent"]) == (4, 7, 120.0)
     assert json.loads(state["settings"]) == {"seed": 4}
-    with pytest.raises(ValueError, match="weight must"):
-        blend_runs(tmp_path / "both", tmp_path / "first", tmp_path / "second", 1.5)
+    with pytest.raises(ValueError, match="one weight"):
+        blend_runs(tmp_path / "both", [tmp_path / "first", tmp_path / "second"], [1.5])
+
+
+def test_batch_norms_of_a_mean_are_measured_anew() -> None:
+    """The maps of a mean of weights vary less than those of its parts; what is served must not pretend otherwise."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4, momentum=0.01)).eval()
+    norm = model[1]
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    batches = [random_crops(16, 16) for _ in range(3)]
+    measure_norms(model, batches)
+    with torch.inference_mode():
+        maps = torch.cat([model[0](normalised(batch)) for batch in batches])
+        told = model(normalised(torch.cat(batches)))
+    torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-3)
+    assert told.std(dim=(0, 2, 3)).sub(1).abs().max() < 0.05
+    assert norm.momentum == 0.01
+    assert not norm.training
