@@ -69,11 +69,12 @@ class FusedFit(BaseModel):
 
 
 def settings_of(checkpoint: Path) -> tuple[Settings, dict[str, Any]]:
-    """The settings of a run and its progress (steps, minutes)."""
+    """The settings of a run and its progress (steps, minutes), of a mean of runs that of all (``training.soup``)."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     told = json.loads(state["settings"])
     told |= {name: tuple(told.get(name, ())) for name in ("without", "groups")}
-    return Settings(**told), {"steps": int(state["step"]), "minutes_spent": round(float(state["spent"]) / 60, 1)}
+    progress = {"steps": int(state["step"]), "minutes_spent": round(float(state["spent"]) / 60, 1)}
+    return Settings(**told), progress | ({"mean_of_runs": state["runs"]} if state.get("runs", 1) > 1 else {})
 
 
 def run_settings(checkpoint: Path) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def blend_runs(out: Path, runs: Sequence[Path], weights: Sequence[float] | None 
             "average": mixed,
             "step": sum(state["step"] for state in states),
             "spent": sum(state["spent"] for state in states),
+            "runs": sum(state.get("runs", 1) for state in states),
             "network": states[-1].get("network", "frame_cnn"),
             "settings": states[-1]["settings"],
         },

@@ -13,6 +13,7 @@ from training.checkpoints import save_state
 from training.data.cache import PhotoCache
 from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
 from training.models.output import normalised
+from training.report import settings_of
 from training.settings import Settings
 from training.soup import blend_runs, measure_norms
 from training.train import loss_of, train_run, update_average
@@ -151,6 +152,7 @@ def test_two_runs_are_averaged_and_their_steps_added(tmp_path: Path) -> None:
     assert state["average"]["weight"].tolist() == [0.25, 0.25]
     assert (int(state["average"]["count"]), state["step"], state["spent"]) == (4, 7, 120.0)
     assert json.loads(state["settings"]) == {"seed": 4}
+    assert settings_of(path)[1] == {"steps": 7, "minutes_spent": 2.0, "mean_of_runs": 2}
     with pytest.raises(ValueError, match="one weight"):
         blend_runs(tmp_path / "both", [tmp_path / "first", tmp_path / "second"], [1.5])
 
