@@ -162,15 +162,20 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     began = time.monotonic()
-    folder = export_model(
-        options.model,
-        options.checkpoint,
-        options.models,
-        options.cache,
-        options.version,
-        not options.no_int8,
-        compact=options.compact,
-    )
+    if options.checkpoint and not options.checkpoint.is_file():
+        parser.error(f"--checkpoint: {options.checkpoint} is no file")
+    try:
+        folder = export_model(
+            options.model,
+            options.checkpoint,
+            options.models,
+            options.cache,
+            options.version,
+            not options.no_int8,
+            compact=options.compact,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     _LOG.info("%s written in %.0f s", folder, time.monotonic() - began)
     return 0
 

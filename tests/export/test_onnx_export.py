@@ -20,7 +20,7 @@ from export.face_detector import OUTPUTS as DETECTOR_OUTPUTS
 from export.face_detector import convert, source_path
 from export.graph import add_record_output, half_rounded, record_words, safetensors_bytes
 from export.networks import INPUTS, OUTPUTS, Served, folded, half, read_folded, weights_of
-from export.onnx_export import _put_in_place, export_model
+from export.onnx_export import _put_in_place, export_model, main
 from export.quantize import logits_of_file
 from export.torch_graph import parity, to_onnx
 from pipelines.infer import digest_hex
@@ -181,3 +181,23 @@ def test_shipped_networks_name_their_weights_and_fit_their_records(name: str) ->
         == record.weights_sha256
         == hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nope"], "no exporter for 'nope'"),
+        (["photo_cnn"], "name one with --checkpoint"),
+        (["photo_cnn", "--checkpoint", "missing.pt"], "missing.pt is no file"),
+        (["photo_cnn", "--checkpoint", "noise.pt"], "noise.pt is no checkpoint"),
+    ],
+)
+def test_what_cannot_be_exported_is_wrong_usage_and_no_trace(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "noise.pt").write_bytes(b"\x00noise" * 50)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

@@ -6,6 +6,7 @@ without weights of a package, for reading a checkpoint.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,9 +148,12 @@ def read_checkpoint(path: Path, name: str | None = None) -> tuple[Network, nn.Mo
         name: what the caller expects.
 
     Raises:
-        ValueError: the checkpoint holds another network, or no weights.
+        ValueError: the file is no checkpoint, or holds another network, or no weights.
     """
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path.name} is no checkpoint: training writes last.pt or model.pt") from error
     held = state.get("network", "frame_cnn")
     if name is not None and held != name:
         raise ValueError(f"{path.name} holds {held}, not {name}")
