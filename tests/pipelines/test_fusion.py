@@ -62,7 +62,7 @@ def test_the_interval_is_the_middle_ninety_percent_of_the_refits() -> None:
     assert interval(0.0, []) is None
 
 
-@pytest.mark.parametrize("model", ["audio_verdict", "deepfake_video"])
+@pytest.mark.parametrize("model", ["image_verdict", "audio_verdict", "deepfake_video"])
 @pytest.mark.parametrize("log_odds", np.linspace(-4, 4, 17).tolist())
 def test_the_interval_of_every_shipped_verdict_holds_its_probability(model: str, log_odds: float) -> None:
     fusion = ModelRepository().record(model).fusion
