@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.readme_families import family_lines
+from benchmarks.readme_photos import photo_lines
 from benchmarks.readme_videos import lines_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def measured_lines() -> list[str]:
-    """The accuracy table, from what ``deepscan evaluate --json`` wrote, and the latency line."""
+    """The accuracy table, from what ``deepscan evaluate --json`` wrote, damage and skin tones, and the latency line."""
     lines: list[str] = []
     accuracy = _read("dev_images.json")
     if accuracy:
@@ -47,6 +48,7 @@ def measured_lines() -> list[str]:
             f"Expected calibration error over all {quality['items']} items: {_number(quality['ece']['value'])}.",
             "",
         ]
+    lines += photo_lines(_read("report_images.json"))
     latency = _read("latency.json")
     if latency:
         lines += [str(latency["summary"]), ""]

@@ -1,0 +1,34 @@
+"""What damage and skin tone do to photos, for the README, from what ``deepscan report --json`` wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SHOWN = ("none", "jpeg 70", "jpeg 30", "resize 0.5", "resize 0.25", "blur 1", "blur 2", "noise 5", "noise 10")
+"""The others stand in the JSON."""
+
+
+def photo_lines(told: dict[str, Any] | None) -> list[str]:
+    """One row for each damage, and a sentence on skin tones; none where nothing was measured."""
+    if not told:
+        return []
+    rows = {row["condition"]: row for row in told["robustness"] if row["detector"] == "verdict"}
+    lines = [
+        f"What damage does to {told['robustness_items']} of these photos (resize by a factor, blur by sigma in pixels, "
+        "noise by sigma in grey levels; the other steps and each network alone: "
+        "[benchmarks/results/report_images.json](benchmarks/results/report_images.json)):",
+        "",
+        "| damage | AUC (95 % interval) | reals flagged | fakes flagged |",
+        "|---|---|---|---|",
+    ]
+    for name in SHOWN:
+        row = rows[name]
+        area, flagged, found = row["auc"], row["flagged"], row["found"]
+        lines.append(
+            f"| {name} | {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}) "
+            f"| {100 * flagged['value']:.1f} % | {100 * found['value']:.1f} % |"
+        )
+    tones = ", ".join(
+        f"{each['tone']} {each['flagged']['count']} of {each['flagged']['total']}" for each in told["skin_tone"]
+    )
+    return [*lines, "", f"Real photos flagged by skin tone (individual typology angle of the face): {tones}.", ""]

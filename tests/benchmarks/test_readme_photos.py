@@ -1,0 +1,27 @@
+"""The README's rows on damaged photos say what the report measured."""
+
+from __future__ import annotations
+
+from benchmarks.readme_photos import SHOWN, photo_lines
+
+
+def share(count: int, total: int) -> dict[str, float]:
+    return {"count": count, "total": total, "value": count / total, "low": 0.0, "high": 1.0}
+
+
+def test_each_damage_has_its_row_and_each_tone_its_count() -> None:
+    def row(detector: str, name: str, area: float) -> dict[str, object]:
+        told = {"value": area, "low": area - 0.1, "high": area + 0.1}
+        return {"detector": detector, "condition": name, "auc": told, "flagged": share(1, 40), "found": share(9, 40)}
+
+    rows = [row("verdict", name, 0.8) for name in (*SHOWN, "jpeg 50")] + [row("blend_cnn", "none", 0.6)]
+    told = {"robustness": rows, "robustness_items": 80, "skin_tone": [{"tone": "tan", "flagged": share(2, 67)}]}
+    lines = photo_lines(told)
+    assert "| blur 2 | 0.800 (0.700 to 0.900) | 2.5 % | 22.5 % |" in lines
+    assert not any("jpeg 50" in line or "0.600" in line for line in lines)
+    assert any("tan 2 of 67" in line for line in lines)
+    assert "80 of these photos" in lines[0]
+
+
+def test_without_a_report_there_is_nothing_to_say() -> None:
+    assert photo_lines(None) == []
