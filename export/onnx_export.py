@@ -84,6 +84,8 @@ def export_model(
         raise ValueError(f"no exporter for {model!r}: there are {known} and timm/<name>")
     if checkpoint is None:
         raise ValueError(f"{model} is exported from a checkpoint: name one with --checkpoint")
+    if not checkpoint.is_file():
+        raise ValueError(f"{checkpoint} is no file")
     entry, trained, state = read_checkpoint(checkpoint, model)
     trained = localised(trained, checkpoint)
     models = ModelRepository(repository)
@@ -162,8 +164,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     began = time.monotonic()
-    if options.checkpoint and not options.checkpoint.is_file():
-        parser.error(f"--checkpoint: {options.checkpoint} is no file")
     try:
         folder = export_model(
             options.model,
