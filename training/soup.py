@@ -9,7 +9,6 @@ crops. The result is a run's folder like any other, ready for calibration and ex
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +88,7 @@ def settle(run: Path, cache: Path = Path(".cache"), batches: int = BATCHES) -> N
     _, model, state = read_checkpoint(run / "last.pt")
     photos, styles = load_photos(cache, settings.stills)
     drawn = pair_batches(photos, styles, settings, cache)
-    measure_norms(model, [drawn[number][0] for number in itertools.islice(range(len(drawn)), batches)])
+    measure_norms(model, [drawn[number][0] for number in range(batches)])
     save_state(run / "last.pt", {**state, "average": model.state_dict()})
 
 
