@@ -106,12 +106,12 @@ def own_kinds(scores: Scores, settings: Settings) -> Scores:
 def fit(scores: Scores, seed: int = 4) -> Fit:
     """Platt scaling, thresholds, refits and the table of real scores from out-of-fold scores."""
     rng = np.random.default_rng(seed)
-    drawn = balanced_draw(scores.labels, scores.sources, DRAWS, rng)
+    mass = balanced_mass(scores.labels, scores.sources)
+    drawn = rng.choice(len(mass), DRAWS, p=mass)
     slope, intercept = platt(scores.logits[drawn], scores.labels[drawn])
     log_odds = slope * scores.logits + intercept
     chosen, truth = log_odds[drawn], scores.labels[drawn]
     probabilities = 1 / (1 + np.exp(-chosen))
-    mass = balanced_mass(scores.labels, scores.sources)
     reals = log_odds[scores.labels == 0]
     kinds = {
         str(name): round(auc(np.append(log_odds[scores.sources == name], reals), _against(scores, name, reals)), 4)

@@ -58,17 +58,19 @@ def refits_by_kind(log_odds: Floats, labels: Ints, kinds: npt.NDArray[np.str_], 
         log_odds: [n], calibrated; labels: [n]; kinds: of the fake or source of the real, [n].
         mass: [n], how much each item weighed in the fit: a kind is drawn by what its items weigh together.
     """
+    classes = []
+    for label in (0, 1):
+        members = [np.flatnonzero((labels == label) & (kinds == name)) for name in np.unique(kinds[labels == label])]
+        worth = np.array([mass[places].sum() for places in members])
+        classes.append((members, worth / worth.sum(), [mass[places] / mass[places].sum() for places in members]))
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(REFITS):
-        taken = []
-        for label in (0, 1):
-            names = np.unique(kinds[labels == label])
-            members = {name: np.flatnonzero((labels == label) & (kinds == name)) for name in names}
-            worth = np.array([mass[places].sum() for places in members.values()])
-            for name in rng.choice(names, len(names), p=worth / worth.sum()):
-                places = members[name]
-                taken.append(rng.choice(places, OF_KIND, p=mass[places] / mass[places].sum()))
+        taken = [
+            rng.choice(members[kind], OF_KIND, p=shares[kind])
+            for members, worth, shares in classes
+            for kind in rng.choice(len(members), len(members), p=worth)
+        ]
         sample = np.concatenate(taken)
         found.append(platt(log_odds[sample], labels[sample], balance(labels[sample])))
     return tuple(found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -66,7 +66,7 @@ def blend_runs(out: Path, runs: Sequence[Path], weights: Sequence[float] | None 
 
 
 @torch.no_grad()
-def measure_norms(model: nn.Module, crops: Sequence[torch.Tensor]) -> None:
+def measure_norms(model: nn.Module, crops: Iterable[torch.Tensor]) -> None:
     """Set the statistics of the batch norms to those of some batches, uint8 [n, 3, s, s] each (the mean over them)."""
     norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -88,7 +88,7 @@ def settle(run: Path, cache: Path = Path(".cache"), batches: int = BATCHES) -> N
     _, model, state = read_checkpoint(run / "last.pt")
     photos, styles = load_photos(cache, settings.stills)
     drawn = pair_batches(photos, styles, settings, cache)
-    measure_norms(model, [drawn[number][0] for number in range(batches)])
+    measure_norms(model, (drawn[number][0] for number in range(batches)))
     save_state(run / "last.pt", {**state, "average": model.state_dict()})
 
 
