@@ -116,3 +116,10 @@ async def test_progress_comes_over_grpc_and_a_cancelled_stream_leaves_the_server
         with pytest.raises(MediaError):
             await client.detect_audio(b"words", on_progress=told.append)
         assert (await client.detect_audio(VOICE)).timeline
+
+
+def test_a_stream_ends_by_itself_after_the_verdict(triton_server: Any) -> None:
+    inputs = {name: np.array([value], object) for name, value in (("AUDIO", VOICE.read_bytes()), ("OPTIONS", b"{}"))}
+    with DeepScanClient(triton_server.grpc_url) as client:
+        messages = list(client.transport.stream("deepfake_audio_stream", inputs, ("PROGRESS", "VERDICT")))
+    assert messages[-1]["VERDICT"].size == 1

@@ -276,3 +276,13 @@ async def test_a_client_that_is_closed_under_a_call_says_so(server: Any) -> None
         with pytest.raises((CancelledError, UnavailableError)):
             await task
         assert not task.cancelled()
+
+
+def test_a_closed_client_that_is_asked_again_connects_again(server: Any) -> None:
+    client = DeepScanClient(server.url)
+    first = client.detect_image(PHOTO)
+    client.close()
+    client.close()
+    assert client.health().ready
+    assert client.detect_image(PHOTO).fake_probability == first.fake_probability
+    client.close()

@@ -107,13 +107,23 @@ def _not_ready(error: InferenceServerException) -> Health:
 
 
 class GrpcTransport:
-    """Over gRPC, for threads."""
+    """Over gRPC, for threads. The channel is made with the first call, and anew with the first one after ``close``."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._client = triton.InferenceServerClient(
-            address.target, ssl=address.secure, channel_args=_channel_arguments(address)
+        self._client: triton.InferenceServerClient | None = None
+        self._making = threading.Lock()
+
+    def _channel(self) -> triton.InferenceServerClient:
+        return triton.InferenceServerClient(
+            self._address.target, ssl=self._address.secure, channel_args=_channel_arguments(self._address)
         )
+
+    def _connected(self) -> triton.InferenceServerClient:
+        with self._making:
+            if self._client is None:
+                self._client = self._channel()
+            return self._client
 
     def infer(
         self,
@@ -130,7 +140,7 @@ class GrpcTransport:
             answer.append((result, error))
             done.set()
 
-        call = self._client.async_infer(
+        call = self._connected().async_infer(
             model,
             make_inputs(triton, inputs),
             receive,
@@ -166,9 +176,7 @@ class GrpcTransport:
         """
         messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         cancellation = options.cancellation
-        client = triton.InferenceServerClient(
-            self._address.target, ssl=self._address.secure, channel_args=_channel_arguments(self._address)
-        )
+        client = self._channel()
         with contextlib.closing(client):
             client.start_stream(
                 lambda result, error: messages.put((result, error)),
@@ -186,6 +194,7 @@ class GrpcTransport:
                         make_inputs(triton, inputs),
                         outputs=make_outputs(triton, outputs),
                         request_id=options.request_id,
+                        enable_empty_final_response=True,
                     )
                 except InferenceServerException as refused:
                     if cancellation is not None:
@@ -204,14 +213,19 @@ class GrpcTransport:
                     result, error = message
                     if error is not None:
                         raise _typed(error, options.request_id) from error
-                    yield read_outputs(result, outputs)
+                    answer = result.get_response()
+                    if answer.outputs:
+                        yield read_outputs(result, outputs)
+                    if answer.parameters["triton_final_response"].bool_param:
+                        return
                     silence = options.silence
 
     def health(self, model: str, deadline: Deadline | None = None) -> Health:
         """See :class:`~deepscan_client._transport.Transport`."""
         try:
-            ready = self._client.is_server_ready(client_timeout=_seconds(deadline))
-            loaded = ready and self._client.is_model_ready(model, client_timeout=_seconds(deadline))
+            client = self._connected()
+            ready = client.is_server_ready(client_timeout=_seconds(deadline))
+            loaded = ready and client.is_model_ready(model, client_timeout=_seconds(deadline))
         except InferenceServerException as error:
             return _not_ready(error)
         except DeepScanError as error:
@@ -220,7 +234,10 @@ class GrpcTransport:
 
     def close(self) -> None:
         """Close the channel."""
-        self._client.close()
+        with self._making:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
 
 class AsyncGrpcTransport:
