@@ -108,7 +108,10 @@ for (const form of document.forms) {
     try {
       const headers = "events" in form.dataset ? { Accept: "text/event-stream" } : {};
       const response = await fetch(form.action, { method: "POST", body: new FormData(form), headers, signal });
-      const told = response.headers.get("content-type").startsWith("text/event-stream");
+      const type = response.headers.get("content-type") || "";
+      const told = type.startsWith("text/event-stream");
+      // A proxy in front of the gateway answers for it with a page of its own.
+      if (!told && !type.startsWith("application/json")) throw new Error(response.status + " " + response.statusText);
       const answer = told ? await listen(response.body) : await response.json();
       if (!signal.aborted) show(answer);
     } catch (error) {

@@ -46,6 +46,7 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", summary="Whether media would get a verdict now", responses=error_responses(503))
 async def health(request: Request) -> Response:
     """200 where every canary got a verdict; 503 while starting, draining, or without Triton."""

@@ -107,6 +107,15 @@ def test_pieces_follow_each_other_without_gaps() -> None:
         assert b"".join(piece["CHUNK"][0] for piece in found) == data
 
 
+def test_a_raw_file_that_hands_out_little_at_a_time_is_sent_in_whole_pieces() -> None:
+    class Meagre(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(size, 60_000) if size is not None and size > 0 else size)
+
+    _, pieces = Upload.of(Meagre(LARGE)).begin()
+    assert [len(piece["CHUNK"][0]) for piece in pieces] == [CHUNK_BYTES, len(LARGE) - CHUNK_BYTES]
+
+
 async def test_a_large_video_is_seen_whole_by_the_fake_and_a_retry_sends_it_again(tmp_path: Path) -> None:
     file = tmp_path / "large.mp4"
     file.write_bytes(LARGE)

@@ -26,6 +26,7 @@ async def test_health_is_what_the_canary_says(start: Start) -> None:
     state: dict[str, Any] = {"answer": make_verdict()}
     running = await start(lambda call: state["answer"])
     good = await running.http.get("/api/health")
+    assert (await running.http.head("/api/health")).status_code == 200  # what many load balancers ask
     assert (good.status_code, good.json()["status"], good.json()["triton"]) == (200, "ok", "ready")
     state["answer"] = UnavailableError("gone", remedy="wait")
     await running.gateway.health.check()

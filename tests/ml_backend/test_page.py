@@ -189,3 +189,13 @@ def test_the_next_scan_ends_the_one_before(page: Page, tmp_path: Path) -> None:
     time.sleep(0.5)  # the video's verdict would be there by now
     assert "real 0.100" in page.text()
     assert page.run("document.querySelector('#faces')") is None
+
+
+def test_a_page_of_a_proxy_in_front_is_told_as_its_status(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    page.run(
+        "window.fetch = async () => new Response('<html>', {status: 502, statusText: 'Bad Gateway', "
+        "headers: {'content-type': 'text/html'}}); 0"
+    )
+    page.send("image", tmp_path / "a.jpg")
+    assert page.wait("the server gave no answer: Error: 502 Bad Gateway")

@@ -85,9 +85,9 @@ class Upload:
     def _pieces(self, name: Arrays) -> Iterator[Arrays]:
         with self._open() as stream:
             stream.seek(0)
-            offset, piece = 0, stream.read(CHUNK_BYTES)
+            offset, piece = 0, _chunk(stream)
             while True:
-                following = stream.read(CHUNK_BYTES)
+                following = _chunk(stream)
                 yield {
                     **name,
                     "OFFSET": np.array([offset], dtype=np.int64),
@@ -101,3 +101,12 @@ class Upload:
     def _open(self) -> nullcontext[BinaryIO] | BinaryIO:
         """A path is opened for each try and closed; a caller's open file is the caller's to close."""
         return self.source.open("rb") if isinstance(self.source, Path) else nullcontext(self.source)
+
+
+def _chunk(stream: BinaryIO) -> bytes:
+    """The next piece, whole unless the file ends: a raw stream (a pipe's, a socket's) may hand out less at a time."""
+    parts, missing = [], CHUNK_BYTES
+    while missing and (part := stream.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
