@@ -33,6 +33,7 @@ class Settings:
         swapped: share of the pairs that exchange a rectangle (``training.data.swaps``).
         stills: whether frames of the training clips stand beside the photos (``training.data.stills``).
         fold: number of the fold of clips (``training.video.folds``) that the run must not see; -1 for none.
+        licences: ``permissive`` trains on the photos whose sources allow commercial use alone.
         start: checkpoint whose averaged weights the run begins with; ImageNet's where it is empty.
         held_out: share of the clusters that only watch the run.
     """
@@ -61,6 +62,7 @@ class Settings:
     swapped: float = 0.0
     stills: bool = False
     fold: int = -1
+    licences: str = "all"
     start: str = ""
     threads: int = 1
     loaders: int = 1

@@ -204,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=Settings.size, help="side of the crop in pixels")
     parser.add_argument("--margin", type=float, default=Settings.margin, help="what the crop shows around the face")
     parser.add_argument("--swapped", type=float, default=Settings.swapped, help="share that exchanges a rectangle")
+    parser.add_argument("--licences", choices=("all", "permissive"), default=Settings.licences)
     parser.add_argument("--stills", action="store_true", help="learn from frames of the training clips too")
     parser.add_argument("--fold", type=int, default=Settings.fold, help="fold of clips that the run must not see")
     parser.add_argument("--threads", type=int, default=Settings.threads)
@@ -229,6 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         threads=options.threads,
         swapped=options.swapped,
         stills=options.stills,
+        licences=options.licences,
         fold=options.fold,
         loaders=options.loaders,
     )

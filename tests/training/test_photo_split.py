@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from training.data.cache import PhotoCache
@@ -70,3 +72,11 @@ def test_what_shares_a_cluster_with_a_barred_photo_is_not_trained_on() -> None:
     assert training_photos(related, settings).tolist() == [False] * 4 + [True] * 3 + [False]
     fold = np.array([False] * 5 + [True] + [False] * 2)
     assert training_photos(related, settings, fold).tolist() == [False] * 4 + [True, False, True, False]
+
+
+def test_permissive_licences_leave_out_what_does_not_allow_commercial_use() -> None:
+    photos = cache(list(range(8)))
+    photos.rows[1] = replace(photos.rows[1], commercial="yes")
+    photos.rows[5] = replace(photos.rows[5], commercial="yes")
+    seen = training_photos(photos, Settings(held_out=0.0, licences="permissive"))
+    assert np.flatnonzero(seen).tolist() == [1, 5]

@@ -72,7 +72,8 @@ def training_photos(
     ``fold`` is the mask of what a fold of clips bars besides (``training.data.photos.fold_barred``).
     """
     barred = barred_photos(cache, settings.without)
+    allowed = np.array([settings.licences == "all" or row.commercial == "yes" for row in cache.rows], dtype=np.bool_)
     if fold is not None:
         barred |= fold
     related = np.isin(cache.clusters, cache.clusters[barred])
-    return ~held_out_photos(cache, settings.held_out) & ~related
+    return ~held_out_photos(cache, settings.held_out) & ~related & allowed
