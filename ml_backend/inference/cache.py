@@ -14,8 +14,9 @@ from cachetools import TTLCache
 
 from deepscan_client import Verdict
 
-Key = tuple[str, str, bool, bool, int | None, float | None, str]
-"""Medium, sha256 of the content, whether heat maps and whether analyzers were asked for, frames, threshold, records."""
+Key = tuple[str, str, bool, bool, int | None, float | None, float | None, str]
+"""Medium, sha256 of the content, whether heat maps and whether analyzers were asked for, frames, frames a second,
+threshold, records."""
 
 
 class RecordBook:

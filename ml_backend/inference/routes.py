@@ -236,6 +236,7 @@ def _asked(request: Request, form: Form, suffix: str = "") -> Asked:
         heatmaps=isinstance(form.options, (PhotoForm, VideoForm)) and form.options.heatmaps,
         analyzers=isinstance(form.options, (RecordingForm, VideoForm)) and form.options.analyzers,
         num_frames=form.options.num_frames if isinstance(form.options, VideoForm) else None,
+        fps=form.options.fps if isinstance(form.options, VideoForm) else None,
         confidence_threshold=form.options.confidence_threshold,
         fresh=form.options.fresh,
         headers=trace_headers(request.headers),

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from cards.limits import MAX_BATCH_FILES, MAX_JUDGED_FRAMES
 from deepscan_client import Verdict
 from ml_backend.inference.uploads import MediaForm, PhotoForm
+from pipelines.options import Options
 
 
 class ErrorInfo(BaseModel):
@@ -62,6 +63,11 @@ _OPTIONS: dict[str, Any] = {
         "minimum": 1,
         "maximum": MAX_JUDGED_FRAMES,
         "description": "frames of a video to judge, spread evenly over its time; left out: five a second",
+    },
+    "fps": {
+        **Options.model_json_schema()["properties"]["fps"]["anyOf"][0],
+        "description": "frames a second of a video to judge instead of num_frames, as far as "
+        f"{MAX_JUDGED_FRAMES} frames allow",
     },
     "fresh": {"type": "boolean", "default": False, "description": "ask the models even where the verdict is cached"},
 }

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
@@ -20,6 +20,10 @@ from cards.limits import MAX_JUDGED_FRAMES
 from deepscan_client import LimitError, RequestError
 from deepscan_client.errors import OverloadedError
 from ml_backend.inference.multipart import parts_of
+from pipelines.options import Options
+
+_FPS: Any = Options.model_fields["fps"]
+"""With the limits that the models have."""
 
 
 class MediaForm(BaseModel):
@@ -62,6 +66,14 @@ class VideoForm(MediaForm):
     """Measure the body of the main face as well (blinks, gaze, head pose, pulse), as evidence without weight."""
     num_frames: int | None = Field(default=None, ge=1, le=MAX_JUDGED_FRAMES)
     """Frames to judge, spread evenly over the video's time; five a second where left out."""
+    fps: float | None = _FPS
+    """Frames a second to judge instead, as far as the limit of frames allows."""
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> VideoForm:
+        if self.num_frames is not None and self.fps is not None:
+            raise ValueError("give num_frames or fps, not both")
+        return self
 
 
 class BatchForm(PhotoForm, RecordingForm, VideoForm):
@@ -171,7 +183,8 @@ def _form(
         raise RequestError(
             f"{where}: {first['msg']}",
             remedy=f"options are {', '.join(fields.model_fields)}: confidence_threshold is a number of 0 to 1, "
-            f"num_frames a whole number of 1 to {MAX_JUDGED_FRAMES}, the others are true or false",
+            f"num_frames a whole number of 1 to {MAX_JUDGED_FRAMES} or fps a number above 0, the others are true or "
+            "false",
         ) from error
 
 

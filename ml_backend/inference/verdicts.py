@@ -42,6 +42,8 @@ class Asked:
     """For recordings and videos."""
     num_frames: int | None = None
     """For videos."""
+    fps: float | None = None
+    """For videos, instead of ``num_frames``."""
     confidence_threshold: float | None = None
     fresh: bool = False
     """Ask Triton even where the verdict is in the cache."""
@@ -171,8 +173,8 @@ class Verdicts:
     def _key(self, medium: Medium, digest: str, asked: Asked) -> Key:
         heat = asked.heatmaps and medium is not Medium.AUDIO
         more = asked.analyzers and medium is not Medium.IMAGE
-        frames = asked.num_frames if medium in (Medium.VIDEO, Medium.MULTIMODAL) else None
-        return (str(medium), digest, heat, more, frames, asked.confidence_threshold, self.records.fingerprint)
+        frames = (asked.num_frames, asked.fps) if medium in (Medium.VIDEO, Medium.MULTIMODAL) else (None, None)
+        return (str(medium), digest, heat, more, *frames, asked.confidence_threshold, self.records.fingerprint)
 
     async def _ask(
         self, medium: Medium, data: Media, digest: str, asked: Asked, patient: bool, tell: Tell | None = None
@@ -206,8 +208,8 @@ class Verdicts:
             "headers": asked.headers,
         }
         if isinstance(data, Film):
-            common |= {"num_frames": asked.num_frames, "heatmaps": asked.heatmaps, "analyzers": asked.analyzers}
-            common["on_progress"] = tell
+            common |= {"num_frames": asked.num_frames, "fps": asked.fps, "on_progress": tell}
+            common |= {"heatmaps": asked.heatmaps, "analyzers": asked.analyzers}
             if medium is Medium.MULTIMODAL:
                 return await self._client.detect_multimodal(data.video, data.audio, **common)
             return await self._client.detect_video(data.video, **common)

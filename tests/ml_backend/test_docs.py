@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cards.limits import MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from cards.limits import MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, MAX_JUDGED_FRAMES
 from deepscan_client import AsyncDeepScanClient, AsyncFakeTransport, ErrorCode
 from ml_backend.inference.app import create_app
 from ml_backend.inference.settings import Settings
@@ -40,3 +40,4 @@ def test_the_limits_are_those_of_the_code() -> None:
     words = " ".join(TEXT.split())
     assert photo in words
     assert batch in words
+    assert f"At most {MAX_JUDGED_FRAMES} frames of one video are judged" in words

@@ -49,9 +49,10 @@ async def test_one_model_gets_the_video_and_the_recording(
 
 async def test_the_cache_knows_the_recording(start: Start) -> None:
     running = await start(answering())
-    asked = [(None, {}), (WAV, {}), (WAV, {}), (WAV + b"!", {}), (WAV, {"num_frames": "3"})]
+    asked = [(None, {}), (WAV, {}), (WAV, {}), (WAV + b"!", {}), (WAV, {"num_frames": "3"}), (WAV, {"fps": "3"})]
     answers = [await ask(running, audio, **form) for audio, form in asked]
-    assert [answer.json()["cached"] for answer in answers] == [False, False, True, False, False]
+    assert [answer.json()["cached"] for answer in answers] == [False, False, True, False, False, False]
+    assert running.asked[-1]["fps"] == 3.0
 
 
 async def test_progress_comes_as_events_and_then_the_verdict(start: Start) -> None:

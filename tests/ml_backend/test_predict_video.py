@@ -75,17 +75,33 @@ async def test_a_video_gets_a_verdict_and_its_options_are_handed_on(start: Start
 
 async def test_the_cache_knows_the_number_of_frames_and_what_else_was_asked(start: Start) -> None:
     running = await start(by_model)
-    forms: list[dict[str, str]] = [{}, {}, {"num_frames": "9"}, {"analyzers": "true"}, {"heatmaps": "true"}]
-    answers = [await clip(running, **form) for form in forms]
-    assert [answer.json()["cached"] for answer in answers] == [False, True, False, False, False]
-    assert len(running.asked) == 4
-    assert [(asked.get("analyzers"), asked.get("heatmaps")) for asked in running.asked[2:]] == [
-        (True, None),
-        (None, True),
+    forms: list[dict[str, str]] = [
+        {},
+        {},
+        {"num_frames": "9"},
+        {"fps": "9"},
+        {"analyzers": "true"},
+        {"heatmaps": "true"},
     ]
+    answers = [await clip(running, **form) for form in forms]
+    assert [answer.json()["cached"] for answer in answers] == [False, True, False, False, False, False]
+    assert len(running.asked) == 5
+    asked = [{name: value for name, value in each.items() if name != "request_id"} for each in running.asked]
+    assert asked == [{}, {"num_frames": 9}, {"fps": 9.0}, {"analyzers": True}, {"heatmaps": True}]
 
 
-@pytest.mark.parametrize("form", [{"num_frames": "0"}, {"num_frames": "many"}, {"heatmaps": "no way"}, {"fps": "3"}])
+WRONG = [
+    {"num_frames": "0"},
+    {"num_frames": "many"},
+    {"heatmaps": "no way"},
+    {"fps": "0"},
+    {"fps": "nan"},
+    {"fps": "241"},
+    {"fps": "3", "num_frames": "9"},
+]
+
+
+@pytest.mark.parametrize("form", WRONG, ids=str)
 async def test_a_wrong_option_is_400(start: Start, form: dict[str, str]) -> None:
     running = await start(by_model)
     assert running.error(await clip(running, **form), 400)["code"] == "bad_request"
@@ -243,11 +259,11 @@ async def test_videos_in_a_batch_are_judged_beside_photos(start: Start, monkeypa
         ("files", ("c.mp4", MP4 + b"bad")),
         ("files", ("d.mp4", MP4)),
     ]
-    response = await running.http.post("/api/batch-predict", files=files, data={"num_frames": "8"})
+    response = await running.http.post("/api/batch-predict", files=files, data={"fps": "8"})
     body = response.json()
     assert (body["count"], body["failed"]) == (4, 1)
     assert [item.get("verdict", {}).get("medium") for item in body["results"]] == ["image", "video", None, "video"]
-    seen = {call.video: call.asked.get("num_frames") for call in running.transport.calls if "VIDEO" in call.inputs}
+    seen = {call.video: call.asked.get("fps") for call in running.transport.calls if "VIDEO" in call.inputs}
     assert seen == {large: 8, MP4 + b"bad": 8, MP4: 8}
 
 
@@ -266,4 +282,5 @@ async def test_openapi_tells_of_videos_and_events(start: Start) -> None:
     answer = paths["/api/predict/video"]["post"]["responses"]["200"]["content"]
     assert set(answer) == {"application/json", "text/event-stream"}
     form = paths["/api/predict/video"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(form) == {"file", "confidence_threshold", "num_frames", "heatmaps", "analyzers", "fresh"}
+    assert set(form) == {"file", "confidence_threshold", "num_frames", "fps", "heatmaps", "analyzers", "fresh"}
+    assert (form["fps"]["exclusiveMinimum"], form["fps"]["maximum"]) == (0, 240)
