@@ -108,18 +108,3 @@ def spans(
 def spoken_seconds(found: Sequence[tuple[float, float]]) -> float:
     """Seconds of all stretches together."""
     return sum(end - start for start, end in found)
-
-
-def trimmed(samples: Samples, speech: npt.NDArray[np.float32], margin: float = 0.2) -> Samples:
-    """The clip without what lies before the first and behind the last speech; the whole clip where nobody speaks.
-
-    Args:
-        samples: float32 [n].
-        speech: its probability in each cell.
-        margin: seconds that are kept on both sides.
-    """
-    found = spans(speech)
-    if not found:
-        return samples
-    start = max(0, round((found[0][0] - margin) * RATE))
-    return samples[start : round((found[-1][1] + margin) * RATE)]

@@ -19,7 +19,6 @@ from pipelines.audio.speech import (
     spans,
     speech_of,
     spoken_seconds,
-    trimmed,
 )
 from pipelines.infer import Arrays, Call, digest_words
 from pipelines.onnx_infer import OnnxInfer
@@ -117,11 +116,3 @@ def test_spans_have_hysteresis_close_gaps_and_leave_out_clicks() -> None:
     assert found == [(10 * CELL_SECONDS, 30 * CELL_SECONDS), (90 * CELL_SECONDS, 100 * CELL_SECONDS)]
     assert spoken_seconds(found) == pytest.approx(30 * CELL_SECONDS)
     assert spans(np.zeros(0, np.float32)) == []
-
-
-def test_edges_are_trimmed_to_the_speech_with_a_margin(network: OnnxInfer, prompt: Floats) -> None:
-    padded = np.concatenate([np.zeros(2 * RATE, np.float32), prompt, np.zeros(3 * RATE, np.float32)])
-    kept = trimmed(padded, speech_of(padded, network))
-    assert len(prompt) - RATE < len(kept) <= len(prompt) + 0.5 * RATE
-    silence = np.zeros(RATE, np.float32)
-    assert len(trimmed(silence, speech_of(silence, network))) == RATE
