@@ -14,6 +14,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from numpy.typing import NDArray
 
 from cards.limits import MAX_AUDIO_CHANNELS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -94,7 +95,7 @@ class Reading:
                 return
             self.bytes += packet.size
             try:
-                frames: list[Any] = packet.decode()
+                frames: list[Any] = [_pause()] if _is_pause(packet, stream) else packet.decode()
             except av.error.EOFError:
                 return
             except Exception:  # a hostile packet can raise anything inside
@@ -171,3 +172,16 @@ class Reading:
         outside = int((np.abs(mixed) > 1.0).sum())
         self.cut += outside
         return np.clip(mixed, -1.0, 1.0) if outside else np.ascontiguousarray(mixed, dtype=np.float32)
+
+
+def _is_pause(packet: Packet[Any], stream: AudioStream) -> bool:
+    """Whether a packet describes the noise of a pause in AMR wide band (SID, 3GPP TS 26.201): one frame in eight of a
+    pause of a phone that stops sending is one, and FFmpeg does not decode it."""
+    return stream.codec_context.name == "amrwb" and packet.size == 6 and bytes(packet)[0] >> 3 & 15 == 9
+
+
+def _pause() -> AudioFrame:
+    """20 ms of silence, which is what FFmpeg gives for the other frames of a pause."""
+    frame = AudioFrame.from_ndarray(np.zeros((1, 320), np.float32), format="fltp", layout="mono")
+    frame.sample_rate = 16_000
+    return frame
