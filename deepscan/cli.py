@@ -95,8 +95,27 @@ def scan(
         float | None, typer.Option("--threshold", min=0.0, max=1.0, help="fake from this probability on.")
     ] = None,
     num_frames: Annotated[
-        int | None, typer.Option("--num-frames", min=1, help="Frames of each video to judge; five a second by default.")
+        int | None,
+        typer.Option("--num-frames", min=1, help="Frames of each video to judge, 1 to 300; five a second by default."),
     ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps",
+            help="Frames a second of each video to judge instead, above 0 to 240. No more than 300 are judged: "
+            "a verdict on fewer than asked has the reason sampled_thinly.",
+        ),
+    ] = None,
+    with_sound: Annotated[
+        bool,
+        typer.Option("--with-sound", help="Judge videos that have a sound track by their pictures and sound together."),
+    ] = False,
+    analyzers: Annotated[
+        bool,
+        typer.Option(
+            "--analyzers", help="Measure voices, and the main face of videos, too: evidence without weight; slower."
+        ),
+    ] = False,
     triton: Triton = None,
     in_flight: InFlight = 4,
 ) -> None:
@@ -106,10 +125,11 @@ def scan(
     """
     from deepscan.commands import ScanTask
     from deepscan.drawings import Drawings
+    from deepscan.scan import Settings
 
     with _typed_errors():
-        drawn = Drawings(pictures, annotate, pages)
-        task = ScanTask(paths, jsonl, as_json, drawn, threshold, in_flight, num_frames)
+        asked = Settings(in_flight, threshold=threshold, num_frames=num_frames, fps=fps, analyzers=analyzers)
+        task = ScanTask(paths, jsonl, as_json, Drawings(pictures, annotate, pages), asked, with_sound)
         raise typer.Exit(task.run(triton))
 
 

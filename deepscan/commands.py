@@ -8,15 +8,17 @@ import importlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from cards.limits import MAX_JUDGED_FRAMES
 from deepscan import service
 from deepscan.cli import Exit
 from deepscan.drawings import Drawings
 from deepscan.evaluate import judge_items, make_report, report_table, summary_lines, write_plot
-from deepscan.inputs import Found, Walk
+from deepscan.inputs import Found, Walk, opened
 from deepscan.labelled import EVALUATED, read_items
 from deepscan.output import STDOUT, Lines, check_folder, check_writable, lines_to, standard_output, writable
 from deepscan.safe import words
@@ -30,6 +32,7 @@ from deepscan_client import (
     Medium,
     RequestError,
 )
+from pipelines.options import Options
 
 
 def _report(line: str) -> None:
@@ -48,6 +51,21 @@ def _open_service(triton: str | None, media: Iterable[Medium | None], heatmaps: 
         yield url
 
 
+def _check_sampling(asked: Settings) -> None:
+    """
+    Raises:
+        RequestError: more or fewer frames of a video than can be judged, or two ways to choose them.
+    """
+    try:
+        Options(num_frames=asked.num_frames, fps=asked.fps)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "".join(f"--{part}: " for part in first["loc"]).replace("_", "-")
+        raise RequestError(
+            f"{name}{first['msg']}", remedy=f"give --num-frames (1 to {MAX_JUDGED_FRAMES}) or --fps (above 0 to 240)"
+        ) from error
+
+
 @dataclass(frozen=True)
 class ScanTask:
     """``deepscan scan``."""
@@ -56,27 +74,26 @@ class ScanTask:
     jsonl: str | None
     as_json: bool
     drawings: Drawings
-    threshold: float | None
-    in_flight: int
-    num_frames: int | None = None
+    asked: Settings
+    """Without the heat maps, which the drawings tell."""
+    with_sound: bool = False
+    """Ask of pictures and sound together where a video has both."""
 
     def run(self, triton: str | None) -> Exit:
         """Scan, show, and say how it went.
 
         Raises:
-            RequestError: two documents are wanted on standard output, more frames than are judged, or standard output,
-                a file or a folder cannot be written.
+            RequestError: two documents are wanted on standard output, the frames to judge are out of range, or standard
+                output, a file or a folder cannot be written.
         """
         if self.as_json and self.jsonl == STDOUT:
             raise RequestError("--json and --jsonl - both write standard output", remedy="name a file after --jsonl")
-        if self.num_frames is not None and self.num_frames > MAX_JUDGED_FRAMES:
-            raise RequestError(
-                f"{self.num_frames:,} frames of a video", remedy=f"--num-frames takes 1 to {MAX_JUDGED_FRAMES}"
-            )
+        _check_sampling(self.asked)
         for folder, _ in self.drawings.wanted:
             check_folder(folder)
         walk = Walk(self.paths)
-        files = list(walk)  # once: each is opened to tell what it holds, and a server of our own loads by that
+        # Once: each is opened to tell what it holds, and a server of our own loads by that.
+        files = [opened(found) if self.with_sound else found for found in walk]
         heat, media = Medium.VIDEO in self.drawings.heat, {found.medium for found in files}
         with lines_to(self.jsonl) as lines, _open_service(triton, media, heat) as url:
             results = asyncio.run(self._judge(url, files, lines))
@@ -93,13 +110,8 @@ class ScanTask:
         grpc = not url.startswith(("http://", "https://"))
         async with AsyncDeepScanClient(url) as client:
             with Patience("scanning") as progress:
-                settings = Settings(
-                    self.in_flight,
-                    self.drawings.heat,
-                    self.threshold,
-                    on_progress=progress.hear if grpc else None,
-                    num_frames=self.num_frames,
-                )
+                tell = progress.hear if grpc else None
+                settings = replace(self.asked, heatmaps=self.drawings.heat, on_progress=tell)
                 async for result in scan(client, files, settings):
                     progress.advance(result.found.path)
                     kept = result.lean()

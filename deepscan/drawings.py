@@ -6,11 +6,12 @@ Each file is named ``<number>_<name>``, so that no name can leave its folder.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepscan.inputs import Found, check_media, read_media
+from deepscan.inputs import MOVING, Found, check_media, read_media
+from deepscan.parts import deciding_part
 from deepscan.safe import plain
 from deepscan_client import InternalError, Medium, Verdict
 
@@ -34,7 +35,7 @@ class Drawings:
     def heat(self) -> frozenset[Medium]:
         """The media whose heat maps are drawn."""
         photos = {Medium.IMAGE} if self.pictures is not None or self.pages is not None else set()
-        videos = {Medium.VIDEO} if self.annotated is not None or self.pages is not None else set()
+        videos = set(MOVING) if self.annotated is not None or self.pages is not None else set()
         return frozenset(photos | videos)
 
     @property
@@ -72,7 +73,7 @@ def write_picture(result: Result, folder: Path, number: int) -> Path | None:
 
 def write_video(result: Result, folder: Path, number: int) -> Path | None:
     """Write a video with box, score and heat map of each face (.mp4); errors and answer as of ``write_picture``."""
-    if result.verdict is None or result.verdict.medium is not Medium.VIDEO:
+    if result.verdict is None or result.verdict.medium not in MOVING:
         return None
     from pipelines.video.overlay import MAX_SIDE, frames_a_second, write_annotated
     from pipelines.video.sampling import open_source
@@ -103,7 +104,7 @@ def draw(result: Result) -> tuple[str, bytes] | None:
     form = ".png"
     if result.verdict.medium is Medium.AUDIO:
         drawn = _recording(result.found, result.verdict)
-    elif result.verdict.medium is Medium.VIDEO:
+    elif result.verdict.medium in MOVING:
         drawn = _video(result.found, result.verdict)
     elif result.verdict.faces:
         drawn, form = _overlay(result.found, result.verdict), ".jpg"
@@ -153,8 +154,10 @@ def _video(found: Found, verdict: Verdict) -> Any:
 
 def _looks(found: Found, verdict: Verdict) -> list[tuple[str, bytes]]:
     """Words and JPEG of close looks at a video's face; none of other media."""
-    if verdict.medium is not Medium.VIDEO:
+    if verdict.medium not in MOVING:
         return []
+    if deciding_part(verdict) == "sound":  # then so is the timeline, which says nothing of the face
+        verdict = replace(verdict, timeline=())
     from pipelines.video.closeups import close_looks
     from pipelines.video.sampling import open_source
 

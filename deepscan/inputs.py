@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cards.limits import MAX_AUDIO_BYTES, MAX_IMAGE_BYTES, MAX_VIDEO_BYTES
@@ -19,7 +19,7 @@ class Found:
     path: str
     """As it was named, or below the folder that was named."""
     medium: Medium | None
-    """By its first bytes, else by its name; None where neither says anything."""
+    """By its first bytes, else by its name; None where neither says anything. It decides what is asked of it."""
     fault: str = ""
     """Why a folder could not be looked into: it is told as a file that failed, for something of it is missing."""
 
@@ -84,6 +84,19 @@ def medium_of(path: str) -> Medium | None:
         return medium_by_name(path)
 
 
+def opened(found: Found) -> Found:
+    """A video that has a sound track as pictures and sound together, any other file as it is."""
+    if found.medium is not Medium.VIDEO:
+        return found
+    from pipelines.video.sound import sound_delay
+
+    try:
+        sound_delay(check_media(found))
+    except DeepScanError:  # no sound; or no video, which the way of videos says
+        return found
+    return replace(found, medium=Medium.MULTIMODAL)
+
+
 def size_of(found: Found) -> int:
     """Bytes of a file, 0 where that cannot be said."""
     try:
@@ -92,7 +105,9 @@ def size_of(found: Found) -> int:
         return 0
 
 
-_LIMITS = {Medium.AUDIO: MAX_AUDIO_BYTES, Medium.VIDEO: MAX_VIDEO_BYTES}
+MOVING = (Medium.VIDEO, Medium.MULTIMODAL)
+"""What has frames, and is sent in pieces."""
+_LIMITS = {Medium.AUDIO: MAX_AUDIO_BYTES, **dict.fromkeys(MOVING, MAX_VIDEO_BYTES)}
 
 
 def read_media(found: Found) -> bytes:

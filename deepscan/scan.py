@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from deepscan.inputs import Found, check_media, read_media, size_of
+from deepscan.inputs import MOVING, Found, check_media, read_media, size_of
+from deepscan.parts import deciding_part
 from deepscan_client import (
     AsyncDeepScanClient,
     DeepScanError,
@@ -47,6 +48,10 @@ class Settings:
     """Told how far a long recording has been heard and a video been seen; over gRPC only."""
     num_frames: int | None = None
     """Of each video; five a second where left out."""
+    fps: float | None = None
+    """Frames a second of each video instead."""
+    analyzers: bool = False
+    """Measure voices and faces of videos as well."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ async def scan(client: AsyncDeepScanClient, files: Iterable[Found], settings: Se
     async def judge(found: Found) -> Result:
         async with gate:
             try:
-                large = found.medium is not Medium.VIDEO and size_of(found) > _LARGE_BYTES
+                large = found.medium not in MOVING and size_of(found) > _LARGE_BYTES
                 async with one_large if large else contextlib.nullcontext():
                     verdict = await _ask(client, found, settings)
             except DeepScanError as error:
@@ -115,7 +120,7 @@ async def scan(client: AsyncDeepScanClient, files: Iterable[Found], settings: Se
 
 async def _ask(client: AsyncDeepScanClient, found: Found, settings: Settings) -> Verdict:
     tell = settings.on_progress
-    if found.medium is Medium.VIDEO:
+    if found.medium in MOVING:
         return await _ask_as_video(client, found, settings)
     data = await asyncio.to_thread(read_media, found)
     if found.medium is not Medium.AUDIO:
@@ -131,14 +136,19 @@ async def _ask(client: AsyncDeepScanClient, found: Found, settings: Settings) ->
                 raise
         return await _ask_as_video(client, found, settings)  # its first bytes did not tell that it moves
     listener = None if tell is None or len(data) < _TOLD_BYTES else lambda progress: tell(found, progress)
-    return await client.detect_audio(data, confidence_threshold=settings.threshold, on_progress=listener)
+    return await client.detect_audio(
+        data, analyzers=settings.analyzers, confidence_threshold=settings.threshold, on_progress=listener
+    )
 
 
 async def _ask_as_video(client: AsyncDeepScanClient, found: Found, settings: Settings) -> Verdict:
     tell = settings.on_progress
-    return await client.detect_video(
+    ask = client.detect_multimodal if found.medium is Medium.MULTIMODAL else client.detect_video
+    return await ask(
         await asyncio.to_thread(check_media, found),
         num_frames=settings.num_frames,
+        fps=settings.fps,
+        analyzers=settings.analyzers,
         heatmaps=Medium.VIDEO in settings.heatmaps,
         confidence_threshold=settings.threshold,
         on_progress=None if tell is None else lambda progress: tell(found, progress),
@@ -153,10 +163,13 @@ def without_track_maps(verdict: Verdict) -> Verdict:
 
 
 def decided(verdict: Verdict) -> str:
-    """What decided, in a few words: the reasons of an inconclusive verdict, else the heaviest evidence."""
+    """What decided, in a few words: the reasons of an inconclusive verdict, else the heaviest evidence, or the part
+    of pictures and sound together."""
     told = [reason for reason in verdict.reasons if reason is not Reason.CUSTOM_THRESHOLD]
     if verdict.label is Label.INCONCLUSIVE:
         return ", ".join(map(str, told)) or "inconclusive"
+    if part := deciding_part(verdict):
+        return " ".join([part, *(f"({reason})" for reason in told), *_where(verdict)])
     weighed = [item for item in verdict.evidence if item.weight]
     if not weighed:
         return ", ".join(map(str, told))

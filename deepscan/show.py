@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from deepscan.inputs import Found
+from deepscan.inputs import MOVING, Found
 from deepscan.safe import plain, words
 from deepscan.scan import Result, decided
 from deepscan_client import DeepScanError, Label, Medium, Verdict
@@ -73,9 +73,9 @@ def _found(verdict: Verdict) -> str:
     length = f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
     if verdict.medium is Medium.AUDIO:
         return length
-    count = len(verdict.tracks if verdict.medium is Medium.VIDEO else verdict.faces)
+    count = len(verdict.tracks if verdict.medium in MOVING else verdict.faces)
     faces = f"{count} face{'' if count == 1 else 's'}"
-    return f"{faces}, {length}" if verdict.medium is Medium.VIDEO else faces
+    return f"{faces}, {length}" if verdict.medium in MOVING else faces
 
 
 class Patience:

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepscan.parts import deciding_part
 from deepscan.scan import without_track_maps
 from deepscan_client import Verdict
 
@@ -30,6 +31,7 @@ def single_page(
     return environment.from_string(template).render(
         name=name,
         v=verdict,
+        decides=deciding_part(verdict),
         picture=None if picture is None else _data(*picture),
         looks=[(words, _data(".jpg", data)) for words, data in looks],
         text=without_track_maps(verdict).to_json(),

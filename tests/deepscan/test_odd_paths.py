@@ -122,10 +122,23 @@ def test_a_folder_that_cannot_be_is_told_before_anything_is_judged(
     assert deepscan_line.transport.calls == []
 
 
-def test_more_frames_than_are_judged_are_wrong_usage(deepscan_line: Any, tmp_path: Path) -> None:
-    outcome = deepscan_line("scan", tmp_path, "--num-frames", MAX_JUDGED_FRAMES + 1)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--num-frames", 301), "--num-frames: Input should be less than or equal to 300"),
+        (("--fps", 0), "--fps: Input should be greater than 0"),
+        (("--fps", 241), "--fps: Input should be less than or equal to 240"),
+        (("--fps", "nan"), "--fps: Input should be a finite number"),
+        (("--fps", 2, "--num-frames", 9), "not both"),
+    ],
+)
+def test_frames_that_cannot_be_chosen_so_are_wrong_usage(
+    deepscan_line: Any, tmp_path: Path, options: tuple[object, ...], words: str
+) -> None:
+    outcome = deepscan_line("scan", tmp_path, *options)
     assert outcome.exit_code == Exit.USAGE
-    assert f"1 to {MAX_JUDGED_FRAMES}" in outcome.stderr
+    assert words in outcome.stderr
+    assert f"remedy: give --num-frames (1 to {MAX_JUDGED_FRAMES}) or --fps" in outcome.stderr
 
 
 @pytest.mark.parametrize(

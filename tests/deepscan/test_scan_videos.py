@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from deepscan.cli import Exit
 from deepscan.inputs import medium_of
 from deepscan_client import (
     ErrorCode,
+    Evidence,
     FakeCall,
     InputInfo,
     MediaError,
@@ -26,6 +29,7 @@ from deepscan_client import (
     Reason,
     Track,
     TrackBox,
+    TrackHeatMap,
     Verdict,
     make_verdict,
 )
@@ -41,7 +45,17 @@ SEEN = make_verdict(
     tracks=(TRACK, STILL),
     timeline=((0.0, 1.0, 0.1), (1.0, 2.0, 0.99)),
 )
-
+JOINED = dataclasses.replace(
+    SEEN,
+    medium=Medium.MULTIMODAL,
+    evidence=(
+        Evidence("pictures", 0.1, "probability", note="real by itself"),
+        Evidence("frame_cnn", -9.0, weight=1.0),
+        Evidence("sound", 0.93, "probability", note="fake by itself, decides"),
+        Evidence("voice_raw", 2.0, weight=1.0),
+    ),
+    suspicious=((0.5, 1.0),),
+)
 
 PORTRAIT = Path(__file__).resolve().parents[2] / "samples" / "video" / "portrait.mp4"
 
@@ -62,9 +76,32 @@ def clip(tmp_path: Path, write_video: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
+def speaking(clip: Path) -> Path:
+    """The same with a sound track, beside it."""
+    import av
+
+    path = clip.parent / "speaking.mp4"
+    with av.open(str(clip)) as silent, av.open(str(path), "w") as container:
+        pictures = container.add_stream_from_template(silent.streams.video[0])
+        sound: Any = container.add_stream("aac", rate=16_000, layout="mono")
+        for packet in silent.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = pictures
+                container.mux(packet)
+        for place in range(30):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.rate, frame.pts = 16_000, place * 1024
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.fixture
 def line(deepscan_line: Any) -> Any:
+    said = {"deepfake_video": SEEN, "deepfake_multimodal": JOINED}
+
     def judge(call: FakeCall) -> Verdict:
-        return SEEN if call.model == "deepfake_video" else make_verdict("real", 0.1)
+        return said.get(call.model, make_verdict("real", 0.1))
 
     deepscan_line.answer = judge
     return deepscan_line
@@ -83,6 +120,75 @@ def test_a_video_gets_a_verdict_beside_a_photo(line: Any, clip: Path, tmp_path: 
     assert (asked.asked["num_frames"], asked.asked["confidence_threshold"]) == (7, 0.4)
     row = next(each for each in outcome.stdout.splitlines() if "clip.mp4" in each)
     assert "2 faces, 2.0 s" in row
+
+
+def test_a_rate_and_the_analyzers_are_asked_for_and_nothing_where_they_are_not(
+    line: Any, clip: Path, tmp_path: Path
+) -> None:
+    for name, data in (("a.jpg", b"\xff\xd8\xff"), ("b.wav", b"RIFF____WAVE")):
+        (clip.parent / name).write_bytes(data)
+    assert line("scan", clip.parent, "--fps", 2.5, "--analyzers").exit_code == Exit.DONE
+    asked = {call.model: call.asked for call in line.transport.calls}
+    assert (asked["deepfake_video"]["fps"], asked["deepfake_video"]["analyzers"]) == (2.5, True)
+    assert asked["deepfake_audio"]["analyzers"] is True
+    line.transport.calls.clear()
+    assert line("scan", clip.parent).exit_code == Exit.DONE
+    assert [set(call.asked) for call in line.transport.calls] == [{"request_id"}] * 3
+
+
+def test_with_sound_videos_that_have_a_sound_track_are_judged_with_it(
+    line: Any, clip: Path, speaking: Path, tmp_path: Path
+) -> None:
+    (clip.parent / "bad.mp4").write_bytes(b"\0\0\0\x18ftypisom and frames")
+    folders = [tmp_path / name for name in ("pictures", "annotated", "pages")]
+    drawn = ("--pictures", folders[0], "--annotate", folders[1], "--html", folders[2])
+    outcome = line("scan", clip.parent, "--with-sound", "--fps", 2, "--jsonl", tmp_path / "out", *drawn)
+    assert outcome.exit_code == Exit.DONE, outcome.output
+    asked = {call.video: call for call in line.transport.calls}
+    assert asked[speaking.read_bytes()].model == "deepfake_multimodal"
+    assert "AUDIO" not in asked[speaking.read_bytes()].inputs  # its own sound track
+    assert asked[speaking.read_bytes()].asked["fps"] == 2
+    assert asked[clip.read_bytes()].model == "deepfake_video"
+    assert asked[b"\0\0\0\x18ftypisom and frames"].model == "deepfake_video"  # which says what is wrong with it
+    lines = {Path(each["path"]).name: each for each in map(json.loads, (tmp_path / "out").read_text().splitlines())}
+    assert lines["speaking.mp4"]["medium"] == "multimodal"
+    row = next(each for each in outcome.stdout.splitlines() if "speaking.mp4" in each)
+    assert "2 faces, 2.0 s" in row
+    assert "sound at 0.5-1.0 s" in row
+    for folder in folders:
+        assert len([each for each in folder.iterdir() if "speaking" in each.name]) == 1
+    page = next(each for each in folders[2].iterdir() if "speaking" in each.name).read_text()
+    assert "Decided by the sound" in page
+    line.transport.calls.clear()
+    assert line("scan", speaking).exit_code == Exit.DONE
+    assert line.transport.calls[-1].model == "deepfake_video"
+
+
+def test_close_looks_at_a_face_do_not_follow_the_sound(line: Any, speaking: Path, tmp_path: Path) -> None:
+    heat = TrackHeatMap(0.2, 1, "gA==", ((60.0, 0.0, 10.0), (0.0, 60.0, 20.0)))
+    maps = tuple(dataclasses.replace(heat, time=box.time) for box in BOXES)
+    said = dataclasses.replace(JOINED, tracks=(dataclasses.replace(TRACK, heatmaps=maps),))
+    line.answer = lambda call: said
+    assert line("scan", speaking, "--with-sound", "--html", tmp_path / "pages").exit_code == Exit.DONE
+    (call,) = line.transport.calls
+    assert call.asked["heatmaps"] is True
+    (page,) = (tmp_path / "pages").iterdir()
+    assert page.read_text().count('alt="the face with its heat map"') == 6
+    assert "probability around it" not in page.read_text()
+
+
+def test_a_page_holds_what_the_analyzers_measured_and_how_well_it_stands(line: Any, clip: Path, tmp_path: Path) -> None:
+    pulse = Evidence("pulse", 72.04, "beats a minute", note="of the cheeks", confidence=0.625)
+    line.answer = lambda call: dataclasses.replace(SEEN, evidence=(Evidence("frame_cnn", 2.5, weight=0.7), pulse))
+    assert line("scan", clip, "--analyzers", "--html", tmp_path / "pages").exit_code == Exit.DONE
+    (page,) = (tmp_path / "pages").iterdir()
+    rows = page.read_text().partition('<table id="evidence">')[2].partition("</table>")[0].split("<tr>")[1:]
+    cells = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows]
+    assert cells == [
+        ["what", "value", "unit", "confidence", "weight", "note"],
+        ["frame_cnn", "2.500", "logit", "\N{EN DASH}", "0.700", ""],
+        ["pulse", "72.040", "beats a minute", "0.62", "\N{EN DASH}", "of the cheeks"],
+    ]
 
 
 def test_progress_of_each_video_is_a_bar_of_its_own(
