@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.readme_families import family_lines
 from benchmarks.readme_photos import photo_lines
+from benchmarks.readme_quality import quality_lines
 from benchmarks.readme_videos import lines_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,6 +159,11 @@ def network_lines() -> list[str]:
     return family_lines(_read("families.json"))
 
 
+def target_lines() -> list[str]:
+    """See :mod:`benchmarks.readme_quality`."""
+    return quality_lines(_read)
+
+
 def size_lines() -> list[str]:
     """Rows of the table of installed sizes."""
     sizes = _read("sizes.json")
@@ -170,6 +176,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "voices": voice_lines,
     "videos": video_lines,
     "families": network_lines,
+    "targets": target_lines,
     "sizes": size_lines,
 }
 PEERS = {"aasist": "AASIST", "aasist-l": "AASIST-L", "rawgat-mul": "RawGAT-ST"}
