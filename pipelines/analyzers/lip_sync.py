@@ -88,18 +88,19 @@ class Sync:
         )
 
 
-def lip_sync(lips: Lips, samples: Samples, speech: Floats, infer: Infer) -> Sync | None:
+def lip_sync(lips: Lips, samples: Samples, speech: Floats, infer: Infer, start: float = 0.0) -> Sync | None:
     """Measure one face against the sound; None where no two seconds have speech and a face.
 
     Args:
         lips: at 25 a second.
-        samples: 16 kHz mono from the video's first frame on; speech: its probability in cells of 512 samples.
+        samples: 16 kHz mono; speech: its probability in cells of 512 samples.
         infer: runs ``av_sync``.
+        start: seconds from the video's first frame to the first sample, at most ``lips.start``.
 
     Raises:
         deepscan_client.errors.DeepScanError: the network did not answer.
     """
-    first = round(lips.start * SAMPLE_RATE)
+    first = round((lips.start - start) * SAMPLE_RATE)
     heard = samples[first:]
     count = min(len(lips), len(heard) // _SAMPLES)
     if count < WINDOW // 2:

@@ -182,10 +182,15 @@ def tells_length(container: Container, data: bytes) -> bool:
     return container.reader not in ("aac", "loas", "amr", "mpeg", "mpegts", "flv")
 
 
-def is_torn(container: Container, data: bytes) -> bool:
-    """Whether the last piece of a WAV, OGG, MKV or WebM file is not whole. FFmpeg does not tell."""
+def is_torn(container: Container, data: bytes, size: int | None = None) -> bool:
+    """Whether the last piece of a WAV, OGG, MKV or WebM file is not whole. FFmpeg does not tell.
+
+    Args:
+        data: the file, or only its beginning (of an OGG its end); size: of the file, where ``data`` is not all of it.
+    """
+    size = len(data) if size is None else size
     if container.reader == "matroska":
-        return (matroska_end(data[:HEAD]) or 0) > len(data)
+        return (matroska_end(data[:HEAD]) or 0) > size
     if container.reader == "ogg":
         page = data.rfind(b"OggS", max(0, len(data) - 70_000))
         if page < 0 or page + 27 > len(data):
@@ -198,7 +203,7 @@ def is_torn(container: Container, data: bytes) -> bool:
             length = int.from_bytes(data[place + 4 : place + 8], "little")
             if data[place : place + 4] == b"data":
                 # A writer that could not go back leaves the largest number.
-                return length < 0xFFFF_FF00 and place + 8 + length > len(data)
+                return length < 0xFFFF_FF00 and place + 8 + length > size
             place += 8 + length + length % 2
     return False
 

@@ -1,12 +1,12 @@
 """The sound track of a file: opened by the reader that was recognised, chosen, and with a codec from a closed list.
 
-The bytes stay in memory, and FFmpeg is told to open nothing else: no other file, no address.
+FFmpeg is told to open nothing else: no other file, no address.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
@@ -51,33 +51,49 @@ _OPTIONS = {
     # Pictures of a video are never decoded, not even to look at them.
     "codec_whitelist": ",".join(_all_decoders()),
 }
+_PIECE = 1 << 24
 _NO_LOOK_INSIDE = {"probesize": "4096"}
 """FFmpeg searches megabytes of 16-bit WAV for DTS and Dolby inside, which takes longer than decoding it: 3.5 ms each
 time that 64 kB are looked through, 0.2 ms for these."""
 
 
-def open_container(data: bytes, kind: Container) -> InputContainer:
+def open_container(file: Any, kind: Container) -> InputContainer:
     """Open a recording with the reader of its kind; the caller closes it.
+
+    Args:
+        file: what reads it: ``io.BytesIO``, an open file, or anything with their ``read``, ``seek`` and ``tell``.
 
     Raises:
         MediaError: corrupt, or cut off before its index.
     """
     try:
-        return av.open(
-            io.BytesIO(data),
+        opened: InputContainer = av.open(
+            file,
             mode="r",
             format=kind.reader,
             options=_OPTIONS | (_NO_LOOK_INSIDE if kind.reader in ("wav", "w64") else {}),
             metadata_errors="replace",
         )
+        return opened
     except Exception as error:  # a hostile header can raise anything inside
         said = getattr(error, "strerror", None) or str(error)  # without FFmpeg's number and the name that bytes lack
-        cut = kind.reader == "mov" and b"moov" not in data
+        cut = kind.reader == "mov" and not _has_index(file)
         raise MediaError(
             f"the {kind.name} file " + ("is cut off before its index" if cut else f"cannot be opened: {said[:160]}"),
             code=ErrorCode.TRUNCATED if cut else ErrorCode.CORRUPT,
             remedy="send the whole file" if cut else "open it in a sound program and save it again",
         ) from error
+
+
+def _has_index(file: Any) -> bool:
+    """Whether the box that an MP4 is read by stands anywhere in it; a piece is in memory at a time."""
+    file.seek(0)
+    end = b""
+    while piece := file.read(_PIECE):
+        if b"moov" in end + piece:
+            return True
+        end = piece[-3:]
+    return False
 
 
 def preferred(tracks: Sequence[AudioStream]) -> AudioStream:

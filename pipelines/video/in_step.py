@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cards.limits import MAX_AUDIO_BYTES
-from deepscan_client.errors import InputError, LimitError
+from deepscan_client.errors import InputError
 from pipelines.analyzers.biometrics import watched
 from pipelines.analyzers.landmarks import MESH
 from pipelines.analyzers.lip_sync import NETWORK, Sync, lip_sync
-from pipelines.audio.source import RATE, Samples, open_audio
+from pipelines.audio.source import RATE, Samples, open_audio, open_track
 from pipelines.audio.speech import CELL, SpeechMeter
 from pipelines.audio.speech import MODEL as SPEECH
 from pipelines.infer import Infer
@@ -27,7 +26,7 @@ from pipelines.video.body import main_track
 from pipelines.video.evidence import VideoEvidence
 from pipelines.video.leaving import Check, checker
 from pipelines.video.lips import Lips, read_lips
-from pipelines.video.sound import on_picture_clock, sound_delay
+from pipelines.video.sound import known_delay, sound_delay
 from pipelines.video.source import Frame, VideoSource
 
 NAME = "lip_sync"
@@ -37,6 +36,8 @@ MOST_FPS = 30.0
 """Frames a second that are looked at; of faster videos every second or fourth."""
 _TAIL_S = 1.0
 """Sound that is heard beyond the last frame: it may come late."""
+_LEAD_S = 30.0
+"""Sound that is heard before those seconds, where there is so much: whether somebody speaks is told from it too."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ class Heard:
     """The sound that lips are laid against.
 
     Attributes:
-        samples: from the first frame on, 16 kHz mono; speech: its probability in cells of 32 ms.
+        start: seconds from the video's first frame to the first sample.
+        samples: 16 kHz mono; speech: its probability in cells of 32 ms.
         record: sha256 of the weights that heard it.
     """
 
+    start: float
     samples: Samples
     speech: NDArray[np.float32]
     record: str
@@ -113,10 +116,10 @@ def in_step(
         infer, stopped, audio: as of :func:`with_lip_sync`; so are the errors.
     """
     window = watched(times)
-    heard = None if window is None else hear(path, window, infer, audio)
+    check = checker(stopped)
+    heard = None if window is None else hear(path, window, infer, check, audio)
     if window is None or heard is None:
         return InStep()
-    check = checker(stopped)
     try:
         video = VideoSource(path, check=check)
         factor = min(1.0, LARGEST / max(video.info.width, video.info.height))
@@ -127,44 +130,48 @@ def in_step(
     return laid_against(lips, heard, infer)
 
 
-def hear(path: Path, window: tuple[float, float], infer: Infer, audio: bytes | None = None) -> Heard | None:
+def hear(
+    path: Path, window: tuple[float, float], infer: Infer, check: Check, audio: bytes | None = None
+) -> Heard | None:
     """The sound for the lips of a window in seconds; None where there is none, or nobody speaks."""
+    start = max(0.0, window[0] - _LEAD_S)
     try:
-        samples = _samples(path, window[1] + _TAIL_S, audio)
+        samples = _samples(path, (start, window[1] + _TAIL_S), check, audio)
     except InputError:
         return None
     meter = SpeechMeter(infer)
     speech = np.concatenate([meter.feed(samples), meter.finish()])
-    spoken = (speech[int(window[0] * RATE / CELL) :] > 0.5).any()
-    return Heard(samples, speech, meter.record) if spoken else None
+    spoken = (speech[int((window[0] - start) * RATE / CELL) :] > 0.5).any()
+    return Heard(start, samples, speech, meter.record) if spoken else None
 
 
 def laid_against(lips: Lips, heard: Heard, infer: Infer) -> InStep:
     """Lips laid against sound."""
-    found = lip_sync(lips, heard.samples, heard.speech, infer)
+    found = lip_sync(lips, heard.samples, heard.speech, infer, heard.start)
     if found is None:
         return InStep()
     return InStep(found, {NETWORK: found.record, MESH: lips.record, SPEECH: heard.record})
 
 
-def _samples(path: Path, end: float, audio: bytes | None) -> Samples:
-    """The sound from the first frame until ``end`` seconds, 16 kHz mono.
+def _samples(path: Path, window: tuple[float, float], check: Check, audio: bytes | None) -> Samples:
+    """The sound of so many seconds after the first frame, 16 kHz mono, silence where it begins later; what comes before
+    is decoded, but not kept.
 
     Raises:
-        MediaError, LimitError: there is none, it does not decode, or the file is too large to be read for it.
+        MediaError, LimitError: there is none, or it does not decode.
+        CancelledError: by ``check``.
     """
-    delay = 0.0
-    if audio is None:
-        if path.stat().st_size > MAX_AUDIO_BYTES:
-            raise LimitError("the file is too large to be read for its sound", remedy="send it smaller")
-        delay, audio = sound_delay(path), path.read_bytes()
-    wanted = int((end - min(delay, 0.0)) * RATE)
-    parts: list[NDArray[np.float32]] = []
-    for block in open_audio(audio).blocks():
-        parts.append(block)
-        if sum(map(len, parts)) >= wanted:
+    source = open_track(path, check=check) if audio is None else open_audio(audio)
+    delay = known_delay(sound_delay(path)) if audio is None else 0.0
+    first, count = round((window[0] - delay) * RATE), int((window[1] - window[0]) * RATE)
+    parts: list[Samples] = [np.zeros(max(0, -first), np.float32)]
+    place = 0
+    for block in source.blocks():
+        parts.append(block[max(0, first - place) : max(0, first + count - place)])
+        place += len(block)
+        if place >= first + count:
             break
-    return on_picture_clock(np.concatenate(parts), delay)[: int(end * RATE)]
+    return np.concatenate(parts)[:count]
 
 
 def _frames(video: VideoSource, window: tuple[float, float], check: Check) -> Iterator[Frame]:

@@ -19,13 +19,14 @@ from pathlib import Path
 
 from cards.limits import MAX_AUDIO_BYTES
 from deepscan_client.codes import Label, Medium, Reason
-from deepscan_client.errors import CancelledError, InputError
+from deepscan_client.errors import InputError
 from deepscan_client.verdict import Evidence, Progress, Verdict
 from pipelines.audio.analyze import VoiceAnalyzer
-from pipelines.audio.source import open_audio
+from pipelines.audio.source import AudioSource, open_audio, open_track
 from pipelines.audio.verdict import VoiceJudge
 from pipelines.options import Options
 from pipelines.video.analyze import Beside, VideoAnalyzer
+from pipelines.video.leaving import Check, checker
 from pipelines.video.sound import sound_delay
 from pipelines.video.verdict import VideoJudge
 
@@ -62,14 +63,17 @@ def analyze_multimodal(
     """
     analyzer, judge = watchers.video
     asked = options or Options()
-    audio = audio.read_bytes() if isinstance(audio, Path) else audio
+    audio = _read(audio) if isinstance(audio, Path) else audio
     evidence = analyzer.evidence(path, asked, report, stopped, Beside(audio))
     seen = judge.verdict(evidence)
     heard: Verdict | None = None
     note = ""
     if watchers.voice is not None and (audio is not None or evidence.facts.sound):
         try:
-            heard = _heard(_sound(path, audio), watchers.voice, _for_sound(asked), stopped or (lambda: False))
+            check = checker(stopped, asked.request_id)
+            for_sound = _for_sound(asked)
+            source = open_track(path, for_sound, check) if audio is None else open_audio(audio, for_sound)
+            heard = _heard(source, watchers.voice, check)
             heard = moved(heard, sound_delay(path)) if audio is None else heard
         except InputError as error:
             if audio is not None:
@@ -82,29 +86,24 @@ def analyze_multimodal(
     return join(seen, heard, note)
 
 
-def _heard(
-    data: bytes, voice: tuple[VoiceAnalyzer, VoiceJudge], options: Options, stopped: Callable[[], bool]
-) -> Verdict:
-    """The verdict on the sound; ``stopped`` is asked before each half minute of it.
+def _heard(source: AudioSource, voice: tuple[VoiceAnalyzer, VoiceJudge], check: Check) -> Verdict:
+    """The verdict on the sound; ``check`` is called before each half minute of it.
 
     Raises:
         InputError: it cannot be judged.
-        CancelledError: ``stopped`` returned True.
+        CancelledError: by ``check``.
     """
     analyzer, judge = voice
-    source = open_audio(data, options)
     steps = analyzer.listen(source)
-    while not stopped():
+    while True:
+        check()
         try:
             next(steps)
         except StopIteration as end:
             return judge.verdict(source.info, end.value)
-    raise CancelledError("the caller cancelled the request", request_id=options.request_id)
 
 
-def _sound(path: Path, audio: bytes | None) -> bytes:
-    if audio is not None:
-        return audio
+def _read(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(MAX_AUDIO_BYTES + 1)  # one byte too many is refused by its reader
 

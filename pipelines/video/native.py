@@ -16,6 +16,7 @@ from pipelines.analyzers.landmarks import MESH
 from pipelines.infer import Infer
 from pipelines.video import body, in_step
 from pipelines.video.evidence import VideoEvidence
+from pipelines.video.leaving import checker
 from pipelines.video.lips import POINTS, lips_of, no_lips
 
 
@@ -44,7 +45,7 @@ def with_main_face(
     if track is None or window is None or (audio is None and not evidence.facts.sound):
         return body.with_biometrics(evidence, path, infer, stopped)
     start = time.monotonic_ns()
-    heard = in_step.hear(path, window, infer, audio)
+    heard = in_step.hear(path, window, infer, checker(stopped, evidence.facts.options.request_id), audio)
     hearing = time.monotonic_ns() - start
     found = body.read_body(evidence, track, path, infer, stopped, () if heard is None else POINTS)
     seen = body.told(evidence, Measured() if found is None else found.measured, start + hearing)

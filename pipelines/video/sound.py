@@ -46,13 +46,18 @@ def sound_delay(path: Path | str) -> float:
     return float(starts[1] - starts[0])
 
 
+def known_delay(delay: float) -> float:
+    """What :func:`sound_delay` said, as far as it is believed: more than a minute is cut to a minute."""
+    return float(np.clip(delay, -60.0, 60.0))
+
+
 def on_picture_clock(samples: Samples, delay: float) -> Samples:
     """Samples from the moment of the first frame on: silence is put before, or what comes earlier is cut.
 
     Args:
-        samples: [n], 16 kHz mono; delay: what :func:`sound_delay` said (more than a minute is cut to a minute).
+        samples: [n], 16 kHz mono; delay: what :func:`sound_delay` said.
     """
-    shift = round(float(np.clip(delay, -60.0, 60.0)) * RATE)
+    shift = round(known_delay(delay) * RATE)
     if shift >= 0:
         return np.concatenate([np.zeros(shift, np.float32), samples])
     return samples[-shift:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,13 +12,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cards.limits import MAX_AUDIO_BYTES
 from cards.repository import ModelRepository
 from deepscan_client.errors import CancelledError, MediaError
-from pipelines.audio.source import decode_audio
+from pipelines.audio import source
+from pipelines.audio.source import RATE, decode_audio, open_track
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options
+from pipelines.video import in_step
 from pipelines.video.analyze import VideoAnalyzer, analyze_video
-from pipelines.video.in_step import with_lip_sync
+from pipelines.video.in_step import hear, with_lip_sync
+from pipelines.video.leaving import checker
 from pipelines.video.sound import sound_delay, sound_of
 from pipelines.video.verdict import VideoJudge
 
@@ -42,6 +47,16 @@ def write_talking(path: Path, frames: list[NDArray[np.uint8]], samples: NDArray[
             piece.pts = start + round(late * 16_000)
             container.mux(sound.encode(piece))
         container.mux(sound.encode(None))
+    return path
+
+
+def grown(path: Path, size: int = MAX_AUDIO_BYTES + (64 << 20)) -> Path:
+    """An MP4 that became larger by a box of nothing at its end, which takes no place on the disk."""
+    length = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(length)
+        file.write((size - length).to_bytes(4, "big") + b"free")
+        file.truncate(size)
     return path
 
 
@@ -102,6 +117,54 @@ def test_the_sound_is_put_where_the_file_says(
     broken.write_bytes(b"\0" * 100)
     with pytest.raises(MediaError):
         sound_delay(broken)
+
+
+def test_only_the_sound_of_the_seconds_that_are_watched_is_kept(
+    analyzer: VideoAnalyzer, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_step, "_LEAD_S", 1.0)
+    heard = hear(film, (1.5, 2.5), analyzer.infer, checker(None))
+    assert heard is not None
+    assert heard.start == 0.5
+    np.testing.assert_array_equal(heard.samples, sound_of(film)[8000:56000])
+
+
+def test_the_sound_of_a_large_video_is_read_from_its_file(
+    film: Path,
+    voice: NDArray[np.float32],
+    face_frames: Callable[..., list[NDArray[np.uint8]]],
+    analyzer: VideoAnalyzer,
+    tmp_path: Path,
+) -> None:
+    large = grown(write_talking(tmp_path / "large.mp4", face_frames(25 * SECONDS), voice))
+    asked: list[int] = []
+    tracemalloc.start()
+    heard = hear(large, (0.0, 3.8), analyzer.infer, lambda: asked.append(1))
+    track = open_track(large)
+    count = sum(map(len, track.blocks()))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert heard is not None
+    np.testing.assert_allclose(heard.samples, sound_of(film)[: len(heard.samples)], atol=1e-4)
+    assert (count, track.info.bytes) == (SECONDS * RATE, large.stat().st_size)
+    assert peak < 20e6
+    assert asked
+
+    def left() -> None:
+        raise CancelledError("gone")
+
+    with pytest.raises(CancelledError):
+        open_track(large, check=left)
+
+
+def test_a_sound_track_that_is_too_long_is_heard_as_far_as_the_limit(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "MAX_AUDIO_SECONDS", 2)
+    track = open_track(film)
+    assert 2 * RATE < sum(map(len, track.blocks())) <= 3 * RATE
+    assert track.info.notes == ("only the first 2 s were judged",)
+    assert not track.info.cut_off
 
 
 def test_the_delay_is_that_of_the_track_that_is_heard(tmp_path: Path) -> None:

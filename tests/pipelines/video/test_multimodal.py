@@ -19,7 +19,7 @@ from pipelines.options import Options
 from pipelines.video.analyze import VideoAnalyzer
 from pipelines.video.multimodal import Watchers, analyze_multimodal, join, moved
 from pipelines.video.verdict import VideoJudge
-from tests.pipelines.video.test_in_step import VOICE, write_talking
+from tests.pipelines.video.test_in_step import VOICE, grown, write_talking
 
 
 def part(
@@ -119,13 +119,17 @@ def test_sound_stands_on_the_clock_of_the_pictures_and_inside_the_length() -> No
     assert early.input.duration_s == 2.0
 
 
-def test_sound_that_begins_late_is_suspicious_where_it_is_heard(tmp_path: Path) -> None:
+def all_watchers() -> Watchers:
     repository = ModelRepository()
     infer = OnnxInfer(repository)
-    watchers = Watchers(
+    return Watchers(
         (VideoAnalyzer(repository, infer), VideoJudge(repository)),
         (VoiceAnalyzer(repository, infer), VoiceJudge(repository)),
     )
+
+
+def test_sound_that_begins_late_is_suspicious_where_it_is_heard(tmp_path: Path) -> None:
+    watchers = all_watchers()
     voice = np.resize(decode_audio(VOICE.read_bytes())[0], 4 * RATE)
     frames = [np.full((48, 64, 3), 90, np.uint8)] * 50
     at_once, late = (
@@ -136,3 +140,13 @@ def test_sound_that_begins_late_is_suspicious_where_it_is_heard(tmp_path: Path) 
     assert np.array(late.timeline)[:, :2] == pytest.approx(np.array(at_once.timeline)[:, :2] + 1.5, abs=0.05)
     assert late.input.duration_s == pytest.approx(5.5, abs=0.1)
     assert Reason.CUT_OFF not in {*at_once.reasons, *late.reasons}  # neither track is as long as the file
+
+
+def test_the_sound_of_a_video_is_judged_however_large_the_file_is(tmp_path: Path) -> None:
+    voice = np.resize(decode_audio(VOICE.read_bytes())[0], 4 * RATE)
+    path = grown(write_talking(tmp_path / "large.mp4", [np.full((48, 64, 3), 90, np.uint8)] * 50, voice))
+    found = analyze_multimodal(path, all_watchers(), options=Options(num_frames=2))
+    assert Reason.NO_SOUND not in found.reasons
+    assert found.timeline
+    assert found.input.bytes == path.stat().st_size
+    assert len(found.input.sha256) == 64
