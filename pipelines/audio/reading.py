@@ -27,6 +27,9 @@ _MOST_DAMAGED = 2_000
 """Damaged packets in a row after which the rest is given up: a hostile file could hold millions."""
 _MOST_CHANGES = 64
 """Changes of rate or channels inside one file."""
+_PAUSES, _NOT_SENT = {"amrnb": (8, 8_000), "amrwb": (9, 16_000)}, 15
+"""A phone stops sending in pauses. Type of the frame that tells a pause's noise, and samples a second, by decoder; and
+the type of one that was not sent (3GPP TS 26.101 and 26.201; RFC 4867, section 5.3)."""
 
 
 class Reading:
@@ -95,7 +98,8 @@ class Reading:
                 return
             self.bytes += packet.size
             try:
-                frames: list[Any] = [_pause()] if _is_pause(packet, stream) else packet.decode()
+                pause = _pause(packet, stream)
+                frames: list[Any] = packet.decode() if pause is None else [pause]
             except av.error.EOFError:
                 return
             except Exception:  # a hostile packet can raise anything inside
@@ -174,14 +178,11 @@ class Reading:
         return np.clip(mixed, -1.0, 1.0) if outside else np.ascontiguousarray(mixed, dtype=np.float32)
 
 
-def _is_pause(packet: Packet[Any], stream: AudioStream) -> bool:
-    """Whether a packet describes the noise of a pause in AMR wide band (SID, 3GPP TS 26.201): one frame in eight of a
-    pause of a phone that stops sending is one, and FFmpeg does not decode it."""
-    return stream.codec_context.name == "amrwb" and packet.size == 6 and bytes(packet)[0] >> 3 & 15 == 9
-
-
-def _pause() -> AudioFrame:
-    """20 ms of silence, which is what FFmpeg gives for the other frames of a pause."""
-    frame = AudioFrame.from_ndarray(np.zeros((1, 320), np.float32), format="fltp", layout="mono")
-    frame.sample_rate = 16_000
+def _pause(packet: Packet[Any], stream: AudioStream) -> AudioFrame | None:
+    """20 ms of silence for a frame of a pause in AMR, which FFmpeg does not decode; None for any other packet."""
+    kind, rate = _PAUSES.get(stream.codec_context.name, (0, 0))
+    if not rate or packet.size not in (1, 6) or bytes(packet)[0] >> 3 & 15 not in (kind, _NOT_SENT):
+        return None
+    frame = AudioFrame.from_ndarray(np.zeros((1, rate // 50), np.float32), format="fltp", layout="mono")
+    frame.sample_rate = rate
     return frame

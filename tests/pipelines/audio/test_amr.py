@@ -1,6 +1,6 @@
-"""AMR wide band, which this build of PyAV reads and does not write: the frames are put together here.
+"""AMR of phones: its pauses, and wide band, which this build of PyAV reads and does not write.
 
-The bits of a frame are drawn by chance: any are a valid frame, and what they sound like is noise that a voice's filter
+Frames are put together here. Their bits are drawn by chance: any are valid, and sound like noise that a voice's filter
 shaped. What is checked is how long it is, where it lies, and what is said of it.
 """
 
@@ -69,6 +69,16 @@ def test_a_phone_that_stops_sending_in_pauses_keeps_the_time() -> None:
     assert loud[5:50].all()
     assert not loud[55:130].any()
     assert loud[135:].all()
+
+
+def test_narrow_band_keeps_the_time_too() -> None:
+    rng = np.random.default_rng(0)
+    talk = b"".join(bytes([7 << 3 | 4]) + rng.bytes(31) for _ in range(50))  # 12.2 kbit/s
+    samples, info = decode_audio(b"#!AMR\n" + talk + (bytes([8 << 3 | 4]) + bytes(5) + NOTHING * 7) * 10 + talk)
+    assert len(samples) == pytest.approx(180 * FRAME, abs=20)
+    assert (info.format, info.codec, info.cut_off) == ("amr", "amr_nb", False)
+    assert np.abs(samples[55 * FRAME : 125 * FRAME]).max() < 1e-3
+    assert samples[135 * FRAME :].std() > 1e-3
 
 
 def test_it_is_the_same_in_a_phones_video_container() -> None:
