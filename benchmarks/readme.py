@@ -143,7 +143,8 @@ def _long_lines() -> list[str]:
         return []
     parts = [
         f"{run['seconds'] / 60:.0f} minutes of {run['format'].upper()} {run['times_real_time']:.0f} times faster than "
-        f"real time (memory of the server grows by {run['growth_mb']:.0f} MB)"
+        f"real time (the server's memory grows by {run['received_mb'] - run['before_mb']:.0f} MB until the first "
+        f"progress, with the file of {run['bytes'] / 1e6:.0f} MB, and by {run['growth_mb']:.0f} MB from there)"
         for run in told["runs"]
     ]
     return [f"Long recordings are judged with progress: {'; '.join(parts)}.", ""]

@@ -78,7 +78,8 @@ def _speed_lines(told: dict[str, Any]) -> str:
 def _hour_lines(told: dict[str, Any]) -> str:
     parts = [
         f"{run['asked']} {run['wall_s']:.0f} s for {run['frames']} frames that lie evenly over it (the server's memory "
-        f"grows by {run['growth_mb']:.0f} MB, to {run['peak_mb'] / 1000:.1f} GB)"
+        f"grows by {run['received_mb'] - run['before_mb']:.0f} MB until the first progress and by "
+        f"{run['growth_mb']:.0f} MB from there, to {run['peak_mb'] / 1000:.1f} GB)"
         for run in told["runs"]
     ]
     return f"{told['runs'][0]['seconds'] / 60:.0f} minutes of video: {'; '.join(parts)}."

@@ -47,7 +47,10 @@ def test_every_measured_thing_has_its_line(tmp_path: Path, monkeypatch: pytest.M
     }  # fmt: skip
     write(tmp_path, "voice_partial.json", partial)
     write(tmp_path, "latency_audio.json", {"summary": "A recording of 4 s takes 25 ms."})
-    run = {"format": "mp3", "seconds": 3600.0, "times_real_time": 72.4, "growth_mb": 12.0}
+    run = {
+        "format": "mp3", "seconds": 3600.0, "times_real_time": 72.4, "bytes": 28_800_000,
+        "before_mb": 2800.0, "received_mb": 3010.0, "growth_mb": 12.0,
+    }  # fmt: skip
     write(tmp_path, "long_recording.json", {"runs": [run]})
     text = "\n".join(readme.voice_lines())
     assert "| page | 10 / 20 | 0.912 (0.850 to 0.960) | 12.0 % | 5.0 % | 45.0 % | 2 | 0.620 |" in text
@@ -59,6 +62,7 @@ def test_every_measured_thing_has_its_line(tmp_path: Path, monkeypatch: pytest.M
     assert "had heard" not in text
     assert "A recording of 4 s takes 25 ms." in text
     assert "60 minutes of MP3 72 times faster" in text
+    assert "grows by 210 MB until the first progress, with the file of 29 MB, and by 12 MB from there" in text
     write(tmp_path, "voice_partial.json", partial | {"heard_in_training_by": ["voice_cepstra"]})
     assert "had heard" in "\n".join(readme.voice_lines())
 

@@ -36,6 +36,8 @@ RESULTS: dict[str, dict[str, Any]] = {
                 "seconds": 3600.0,
                 "wall_s": 48.0,
                 "frames": 300,
+                "before_mb": 2800.0,
+                "received_mb": 2955.0,
                 "growth_mb": 27.0,
                 "peak_mb": 2982.0,
             }
@@ -58,7 +60,7 @@ def test_what_was_measured_has_its_line_and_nothing_else() -> None:
         "take 1.4 s (50 frames), with body and lips at every frame and the sound 3.3 s",
         "biometrics 1.9, detect 0.9, decode 0.4)",
         "60 minutes of video: pictures 48 s for 300 frames",
-        "grows by 27 MB, to 3.0 GB",
+        "grows by 155 MB until the first progress and by 27 MB from there, to 3.0 GB",
         "within 0.39 s, in 2 stages",
     ):
         assert told in text, told
