@@ -25,13 +25,14 @@ class EnsemblePrediction:
         probability: of a fake, float64 [n] for n items.
         log_odds: [n].
         shares: what each member adds to the log-odds, [n]; with the bias they add up to it.
-        missing: members that had nothing to judge.
+        missing: members that had nothing to judge; reasons: why, for each of them.
     """
 
     probability: Floats
     log_odds: Floats
     shares: dict[str, Floats]
     missing: tuple[str, ...]
+    reasons: dict[str, str]
 
     def __float__(self) -> float:
         """The probability of a single item."""
@@ -45,8 +46,17 @@ class EnsembleDeepfakeDetector:
 
     A sample is one input for all, a mapping, or an object with attributes. A member finds its view of a mapping or an
     object under its own name, else under the name of what it takes: ``crop`` [n, 3, s, s], ``embeddings`` [n, t, d],
-    ``clip`` [n, t, 3, s, s] (the last two alone or with a mask, as a pair), ``image`` (a path, bytes or pixels). A
-    member without its view is masked: the others speak for it in the ratio of their weights.
+    ``clip`` [n, t, 3, s, s], ``audio`` [n, s] (the last three alone or with a mask, as a pair), ``image`` (a path,
+    bytes or pixels). Crops and clips are uint8, or normalised as ``training.models.output`` says; they have any side,
+    and each network of ``training.models`` gets them at the one that it takes. A member without its view, or one that
+    cannot take it, is masked: the others speak for it in the ratio of their weights.
+
+    >>> import torch
+    >>> from training.models.registry import NETWORKS
+    >>> names = ("deepscan_cnn", "sequence_rnn", "denoising_autoencoder")
+    >>> ensemble = EnsembleDeepfakeDetector([NETWORKS[name].empty() for name in names])
+    >>> ensemble(torch.zeros(2, 3, 224, 224)).missing
+    ('SequenceRnn',)
 
     Args:
         models: networks of ``training.models`` (or any torch module of one input that gives logits), objects with
@@ -86,10 +96,12 @@ class EnsembleDeepfakeDetector:
             RequestError: no member has anything to judge, or members answer for different numbers of items.
         """
         answers = {name: self._ask(name, sample) for name in self.models}
-        there = {name: answer for name, answer in answers.items() if answer is not None}
+        there = {name: answer for name, answer in answers.items() if not isinstance(answer, str)}
+        reasons = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         if not there:
+            told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             raise RequestError(
-                "no member of the ensemble found its input in the sample",
+                f"no member of the ensemble found its input in the sample ({told})",
                 remedy=f"give one of: {', '.join(sorted({str(self._view(name)) for name in self.models}))}",
             )
         sizes = {name: len(answer) for name, answer in there.items()}
@@ -97,7 +109,7 @@ class EnsembleDeepfakeDetector:
             raise RequestError(f"members answered for different numbers of items: {sizes}", remedy="give equal batches")
         count = next(iter(sizes.values()))
         gap = np.full(count, np.nan)
-        table = np.column_stack([gap if (answer := answers[name]) is None else answer for name in self.models])
+        table = np.column_stack([there.get(name, gap) for name in self.models])
         silent = np.isnan(table).all(axis=1)
         if silent.any():
             raise RequestError(f"no member could judge item {int(np.argmax(silent))}", remedy="leave it out")
@@ -107,20 +119,30 @@ class EnsembleDeepfakeDetector:
             probability=1 / (1 + np.exp(-np.clip(log_odds, -60, 60))),
             log_odds=log_odds,
             shares={name: shares[:, place] for place, name in enumerate(self.models)},
-            missing=tuple(name for name in self.models if answers[name] is None),
+            missing=tuple(reasons),
+            reasons=reasons,
         )
 
     def _view(self, name: str) -> View:
         return self._views.get(name) or _takes(self.models[name])
 
-    def _ask(self, name: str, sample: Any) -> Floats | None:
-        """Log-odds of one member, [n], or None where its view is missing."""
+    def _ask(self, name: str, sample: Any) -> Floats | str:
+        """Log-odds of one member, [n], or why it has nothing to judge."""
         member, view = self.models[name], self._view(name)
         seen = view(sample) if callable(view) else _seen(sample, name, view)
         if seen is None:
-            return None
+            return "the sample has no view for it" if callable(view) else f"the sample has no {view}"
+        if _is_module(member):
+            from ml_backend.ensemble_inputs import UnfitInputError, logits_of
+
+            try:
+                raw = logits_of(member, seen, str(view))
+            except UnfitInputError as error:
+                return str(error)
+        else:
+            raw = _log_odds(member, seen)
         slope, intercept = self._calibrations.get(name, (1.0, 0.0))
-        return np.asarray(slope * _log_odds(member, seen, str(view)) + intercept, dtype=np.float64)
+        return np.asarray(slope * raw + intercept, dtype=np.float64)
 
 
 def _named(models: Sequence[Any]) -> dict[str, Any]:
@@ -146,10 +168,7 @@ def _takes(member: Any) -> str:
     if hasattr(member, "predict_image"):
         return "image"
     if _is_module(member):
-        from training.models.hybrid import Hybrid
-        from training.models.sequence_rnn import SequenceRnn
-
-        return "embeddings" if isinstance(member, SequenceRnn) else "clip" if isinstance(member, Hybrid) else "crop"
+        return "crop"
     return "input"
 
 
@@ -164,9 +183,8 @@ def _seen(sample: Any, name: str, view: str) -> Any:
     return getattr(sample, view, None) if found is None else found
 
 
-def _log_odds(member: Any, seen: Any, view: str) -> Floats:
-    if _is_module(member):
-        return _of_module(member, seen, view)
+def _log_odds(member: Any, seen: Any) -> Floats:
+    """What an engine or a callable answers, as log-odds [n]."""
     answer = member.predict_image(seen) if hasattr(member, "predict_image") else member(seen)
     answer = getattr(answer, "fake_probability", answer)
     probabilities = np.atleast_1d(np.asarray(np.nan if answer is None else answer, dtype=np.float64)).reshape(-1)
@@ -176,22 +194,3 @@ def _log_odds(member: Any, seen: Any, view: str) -> Floats:
         )
     bounded = np.clip(probabilities, 1e-6, 1 - 1e-6)
     return np.asarray(np.log(bounded / (1 - bounded)))
-
-
-def _of_module(member: Any, seen: Any, view: str) -> Floats:
-    """Logits of a torch module, in evaluation mode and without gradients."""
-    import torch
-
-    parts = seen if isinstance(seen, (tuple, list)) else (seen,)
-    tensors = [torch.as_tensor(part) for part in parts]
-    if view in ("embeddings", "clip") and len(tensors) == 1:
-        tensors.append(torch.ones(tensors[0].shape[:2]))
-    was = member.training
-    member.eval()
-    try:
-        with torch.inference_mode():
-            answer = member(*tensors)
-    finally:
-        member.train(was)
-    logits = getattr(answer, "logit", answer)
-    return np.asarray(logits.double().reshape(-1).cpu().numpy())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 
 from deepscan_client.errors import RequestError
 from ml_backend import EnsembleDeepfakeDetector
-from training.models.output import LinearHead, Output
+from training.models.output import LinearHead, Output, normalised
+from training.models.registry import NETWORKS, read_checkpoint
 from training.models.sequence_rnn import SequenceRnn
 
 
@@ -82,6 +85,97 @@ def test_a_missing_view_is_masked_and_named() -> None:
     assert found.shares["sound"][0] == 0
     with pytest.raises(RequestError, match="no member"):
         made({"text": "nothing for anyone"})
+
+
+def founding() -> tuple[list[nn.Module], EnsembleDeepfakeDetector]:
+    """The founding document's own block: ``[cnn_model, rnn_model, autoencoder_model]``."""
+    torch.manual_seed(0)
+    models = [NETWORKS[name].empty().eval() for name in ("deepscan_cnn", "sequence_rnn", "denoising_autoencoder")]
+    return models, EnsembleDeepfakeDetector(models)
+
+
+@pytest.mark.parametrize("side", [96, 128, 256, 300])
+def test_one_crop_for_all_reaches_each_image_network_at_its_own_size(side: int) -> None:
+    (cnn, _, autoencoder), ensemble = founding()
+    crop = torch.rand(2, 3, side, side) * 2 - 1
+    found = ensemble(crop)
+    assert found.missing == ("SequenceRnn",)
+    assert "embeddings" in found.reasons["SequenceRnn"]
+    expected = []
+    with torch.inference_mode():
+        for model, own in ((cnn, 256), (autoencoder, 128)):
+            view = nn.functional.interpolate(crop, size=own, mode="bilinear", antialias=True) if side != own else crop
+            expected.append(model(view).logit[:, 0].double().numpy())
+    np.testing.assert_allclose(found.log_odds, sum(expected) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_a_crop_and_embeddings_are_heard_by_all_three() -> None:
+    _, ensemble = founding()
+    found = ensemble({"crop": torch.randn(1, 3, 256, 256), "embeddings": torch.randn(1, 16, 1280)})
+    assert found.missing == ()
+    alone = ensemble(np.zeros((1, 16, 1280)))
+    assert alone.missing == ("DeepScanCnn", "DenoisingAutoencoder")
+
+
+def test_pixels_are_normalised_as_in_training() -> None:
+    _, ensemble = founding()
+    pixels = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8)
+    np.testing.assert_allclose(ensemble(pixels).log_odds, ensemble(normalised(pixels)).log_odds, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.zeros(2, 3, 100, 80),
+        torch.zeros(2, 1, 128, 128),
+        torch.zeros(2, 16, 77),
+        torch.zeros(2, 16, 1280, 1),
+        torch.zeros(()),
+        b"a photo",
+        "no_such_file.jpg",
+        (torch.zeros(1, 16, 1280), torch.ones(1, 9)),
+    ],
+    ids=lambda value: str(getattr(value, "shape", type(value).__name__)),
+)
+def test_what_no_member_takes_is_answered_with_the_reasons(wrong: Any) -> None:
+    _, ensemble = founding()
+    with pytest.raises(RequestError, match=r"no member .*DeepScanCnn: .*SequenceRnn: "):
+        ensemble(wrong)
+    heard = EnsembleDeepfakeDetector({**ensemble.models, "other": lambda _: [0.5, 0.5]})(wrong)
+    assert heard.missing == tuple(ensemble.models)
+
+
+def test_clips_and_recordings_reach_their_networks_too() -> None:
+    models = {name: NETWORKS[name].empty() for name in ("hybrid", "clip_head", "voice_cepstra", "mobile_cnn")}
+    sample = {
+        "clip": torch.randn(1, 16, 3, 96, 96),
+        "embeddings": (torch.randn(1, 5, 1280), torch.ones(1, 5)),
+        "audio": torch.randn(1, NETWORKS["voice_cepstra"].size),
+        "crop": torch.randn(1, 3, 96, 96),
+    }
+    assert EnsembleDeepfakeDetector(models)(sample).missing == ()
+    short = EnsembleDeepfakeDetector(models)({**sample, "clip": torch.randn(1, 9, 3, 96, 96)})
+    assert short.missing == ("hybrid",)
+    assert "16 frames" in short.reasons["hybrid"]
+
+
+def test_a_trained_network_is_asked_at_the_side_that_it_was_trained_at(tmp_path: Path) -> None:
+    state = {"state": NETWORKS["deepscan_cnn"].empty().state_dict(), "network": "deepscan_cnn"}
+    torch.save({**state, "settings": json.dumps({"size": 64})}, tmp_path / "model.pt")
+    _, model, _ = read_checkpoint(tmp_path / "model.pt")
+    crop = torch.randn(2, 3, 128, 128)
+    with torch.inference_mode():
+        view = nn.functional.interpolate(crop, size=64, mode="bilinear", antialias=True)
+        expected = model(view).logit[:, 0].double().numpy()
+    np.testing.assert_allclose(EnsembleDeepfakeDetector([model])(crop).log_odds, expected, rtol=1e-4)
+
+
+def test_a_strangers_module_that_refuses_its_input_is_masked_with_its_words() -> None:
+    made = EnsembleDeepfakeDetector({"own": nn.Linear(4, 1), "other": lambda _: [0.5, 0.5]})
+    found = made(torch.randn(2, 5))
+    assert found.missing == ("own",)
+    assert "shapes" in found.reasons["own"]
+    assert made(torch.randn(2, 4)).missing == ()
 
 
 def test_a_verdict_without_a_face_counts_as_missing() -> None:

@@ -54,11 +54,13 @@ class Autoencoder(nn.Module):
 
     Attributes:
         centre, spread: [parts], mean and standard deviation of each part of the error on real faces.
+        side: of the pictures.
     """
 
     centre: Tensor
     spread: Tensor
     parts = 1
+    takes, side = "crop", SIZE
 
     def __init__(self) -> None:
         super().__init__()

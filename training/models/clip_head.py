@@ -21,8 +21,11 @@ class ClipHead(nn.Module):
         width: d, 1,280 for networks of the EfficientNet-Lite0 kind.
     """
 
+    takes = "embeddings"
+
     def __init__(self, width: int = 1280) -> None:
         super().__init__()
+        self.width = width
         self.classifier = nn.Linear(width, 1)
         nn.init.zeros_(self.classifier.bias)
 

@@ -54,7 +54,12 @@ class DeepScanCnn(nn.Module):
     left out. Applied to each cell instead of their mean this gives ``cam``, and ``cam.mean() + b(x) == logit``
     (dropout aside). It equals HiResCAM (Draelos and Carin 2020) at the last map, and needs no gradient, so that it
     is part of the exported graph.
+
+    Attributes:
+        side: of the pictures that it was made for; ``read_checkpoint`` sets that of the run.
     """
+
+    takes, side = "crop", SIZE
 
     def __init__(self, dropout: float = 0.3) -> None:
         super().__init__()

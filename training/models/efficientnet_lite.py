@@ -65,6 +65,8 @@ class Block(nn.Module):
 class EfficientNetLite0(nn.Module):
     """The backbone and a linear head. Input: normalised float [n, 3, s, s]; a cell of the map is 32 px."""
 
+    takes = "crop"
+
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
         self._conv_stem = nn.Conv2d(3, STEM, 3, stride=2, padding=1, bias=False)

@@ -19,6 +19,7 @@ from training.models.recurrent import AttentionPooling, Cell, MaskedRecurrent
 #: index of the last block of each stride (4, 8, 16) and its channels
 TAPS = ((3, 24), (6, 32), (13, 96))
 LEVEL, FRAME, HIDDEN = 96, 128, 80
+SIZE = 128
 
 
 class Pyramid(nn.Module):
@@ -53,6 +54,8 @@ class Hybrid(nn.Module):
     Args:
         frames: t, which is fixed when the network is built, so that the exported graph has one dynamic size, the batch.
     """
+
+    takes, side = "clip", SIZE
 
     def __init__(self, frames: int = CLIP_FRAMES, cell: Cell = "gru", dropout: float = 0.3) -> None:
         super().__init__()

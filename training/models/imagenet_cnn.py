@@ -25,6 +25,8 @@ class ImagenetCnn(nn.Module):
         whole: the network whose stem and first blocks are taken; random weights where left out.
     """
 
+    takes = "crop"
+
     def __init__(self, whole: EfficientNetLite0 | None = None) -> None:
         super().__init__()
         source = whole or EfficientNetLite0()

@@ -72,6 +72,8 @@ def feature_layers() -> nn.Sequential:
 class MobileNetV2(nn.Module):
     """Normalised float [n, 3, s, s], s a multiple of 32, to a logit, 1,280 features and a map of s/32 cells."""
 
+    takes = "crop"
+
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
         self.entry = Affine(*IMAGENET)

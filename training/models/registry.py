@@ -6,6 +6,7 @@ without weights of a package, for reading a checkpoint.
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ NETWORKS: dict[str, Network] = {
         _voice("voice_spectrogram", voice_cnn.VoiceSpectrogram),
         _voice("voice_mfcc", voice_cnn.VoiceMfcc),
         _voice("voice_raw", voice_raw.VoiceRaw),
-        Network("hybrid", "hybrid", "clip", hybrid.pretrained, hybrid.Hybrid, 128, CLIP_FRAMES),
+        Network("hybrid", "hybrid", "clip", hybrid.pretrained, hybrid.Hybrid, hybrid.SIZE, CLIP_FRAMES),
     )
 }
 
@@ -142,7 +143,7 @@ def read_checkpoint(path: Path, name: str | None = None) -> tuple[Network, nn.Mo
 
     A checkpoint is a dict with ``average`` or ``state`` (a state dict; the average is taken where both are),
     ``network`` (a name of the registry) and ``settings`` (JSON). Without a name it is ``frame_cnn``: those of before
-    the registry.
+    the registry. A network over crops or clips gets the ``side`` that it was trained at.
 
     Args:
         name: what the caller expects.
@@ -163,4 +164,8 @@ def read_checkpoint(path: Path, name: str | None = None) -> tuple[Network, nn.Mo
     found = network(held)
     model = found.empty()
     model.load_state_dict(weights)
+    if found.takes in ("crop", "clip"):
+        told = state.get("settings", "{}")
+        told = json.loads(told) if isinstance(told, str) else told
+        model.side = int(told.get("size", found.size))  # type: ignore[assignment]
     return found, model.eval(), state

@@ -37,6 +37,8 @@ class SequenceRnn(nn.Module):
         cell: ``lstm`` as drawn, or ``gru``: three gates for four, a quarter fewer weights in the recurrent layers.
     """
 
+    takes = "embeddings"
+
     def __init__(
         self,
         width: int = 1280,
@@ -46,7 +48,7 @@ class SequenceRnn(nn.Module):
         roots: bool = True,
     ) -> None:
         super().__init__()
-        self.dropout, self.roots = dropout, roots
+        self.width, self.dropout, self.roots = width, dropout, roots
         first, second, third = (both // 2 for both in WIDTHS)
         # Embeddings of different networks differ in scale by far; the first layer should not care.
         self.norm = nn.LayerNorm(width)

@@ -60,6 +60,8 @@ class TimmBackbone(nn.Module):
         ValueError: the backbone ends in tokens, not in a map of channels first.
     """
 
+    takes = "crop"
+
     def __init__(self, name: str, pretrained: bool = False, dropout: float = 0.2) -> None:
         super().__init__()
         timm = import_timm()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.audio.windows import CELL
+from pipelines.audio.windows import CELL, SAMPLES
 from training.models.output import VoiceOutput
 from training.models.voice_frontend import WHOLE, Cepstra, Spectrum, deltas, masked_deviation
 
@@ -91,6 +91,8 @@ def local_deviation(centred: Tensor, valid: Tensor, ratio: int, least: float = 1
 
 class VoiceCepstra(nn.Module):
     """The network: front end, standardisation, and a linear head for the window and one for stretches."""
+
+    takes, samples = "audio", SAMPLES
 
     mean: Tensor
     scale: Tensor

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.audio.windows import CELL
+from pipelines.audio.windows import CELL, SAMPLES
 from training.models.output import VoiceOutput
 from training.models.voice_frontend import WHOLE, Cepstra, Spectrum, deltas
 
@@ -79,6 +79,8 @@ class Block(nn.Module):
 class VoiceSpectrogram(nn.Module):
     """Log spectrogram of 252 frames by 256 bins (512 samples, hop 256) through residual blocks, about 150 MMAC."""
 
+    takes, samples = "audio", SAMPLES
+
     def __init__(self, floor: float = 1e-9, dropout: float = 0.2) -> None:
         super().__init__()
         self.spectrum, self.raised = Spectrum(512), 1.0 / floor
@@ -113,6 +115,8 @@ class TimeBlock(nn.Module):
 
 class VoiceMfcc(nn.Module):
     """20 mel-frequency cepstra with slopes and their slopes (512 samples, hop 256) through convolutions over time."""
+
+    takes, samples = "audio", SAMPLES
 
     def __init__(self, width: int = 128, floor: float = 1e-9, dropout: float = 0.2) -> None:
         super().__init__()

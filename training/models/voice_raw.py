@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.audio.windows import CELL, RATE
+from pipelines.audio.windows import CELL, RATE, SAMPLES
 from training.models.output import VoiceOutput
 from training.models.voice_cnn import MomentHead, cell_mask, centred
 from training.models.voice_frontend import WHOLE
@@ -148,6 +148,8 @@ class Branch(nn.Module):
 
 class VoiceRaw(nn.Module):
     """The network. Temporal nodes stand for ``STEP`` cells each; those without recording are zero."""
+
+    takes, samples = "audio", SAMPLES
 
     def __init__(self, width: int = 32, dropout: float = 0.2) -> None:
         super().__init__()
