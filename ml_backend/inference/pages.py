@@ -1,7 +1,8 @@
 """The page at ``/``: what is here, and a form for each medium.
 
 They work without any script and then show the JSON verdict; with it the answer stays on the page: label, probability,
-the timeline of a recording or a video, and a video's faces. A video's form asks for events, and tells how far it is.
+the timeline of a recording or a video, a video's faces, and what was measured of them. The forms of videos, alone and
+with their sound, ask for events, and tell how far it is.
 The page shows one scan: the next one ends it, so that no answer stands under another file.
 """
 
@@ -41,19 +42,33 @@ function suspicious(verdict) {
   const spans = verdict.suspicious.map(([start, end]) => start.toFixed(1) + " to " + end.toFixed(1) + " s");
   add(out, "p", spans.length ? "Sounds synthetic: " + spans.join(", ") : "No stretch sounds synthetic by itself.");
 }
-function faces(tracks) {
-  const table = add(out, "table");
-  table.id = "faces";
+function table(id, heads) {
+  const made = add(out, "table");
+  made.id = id;
   const row = (tag, cells) => {
-    const line = add(table, "tr");
+    const line = add(made, "tr");
     for (const cell of cells) add(line, tag, cell);
   };
-  row("th", ["face", "seen", "probability", "does not count because"]);
+  row("th", heads);
+  return (cells) => row("td", cells);
+}
+function faces(tracks) {
+  const row = table("faces", ["face", "seen", "probability", "does not count because"]);
   for (const track of tracks) {
     const seen = track.start_s.toFixed(1) + " to " + track.end_s.toFixed(1) + " s";
     const p = track.fake_probability === null ? "" : track.fake_probability.toFixed(3);
-    row("td", [String(track.id), seen, p, track.reasons.join(", ")]);
+    row([String(track.id), seen, p, track.reasons.join(", ")]);
   }
+}
+function measured(evidence) {
+  const rows = evidence.filter((each) => each.confidence !== null);
+  if (!rows.length) return;
+  const row = table("measured", ["measured", "value", "unit", "confidence"]);
+  for (const each of rows) row([each.name, each.score.toFixed(3), each.unit, each.confidence.toFixed(2)]);
+}
+function decides(answer) {
+  const part = answer.evidence.find((each) => each.unit === "probability" && each.score === answer.fake_probability);
+  if (part) add(out, "p", "Decided by the " + part.name + "; the timeline is that of the " + part.name + ".");
 }
 function tell(progress) {
   out.replaceChildren();
@@ -91,8 +106,11 @@ function show(answer) {
   add(out, "h2", answer.label + p);
   if (answer.reasons.length) add(out, "p", answer.reasons.join(", "));
   if (answer.medium !== "image" && answer.input.duration_s) timeline(answer);
-  if (answer.medium === "audio") suspicious(answer);
+  const both = answer.medium === "multimodal" && !answer.reasons.includes("no_sound");
+  if (both) decides(answer);
+  if (answer.medium === "audio" || both) suspicious(answer);
   if (answer.tracks.length) faces(answer.tracks);
+  measured(answer.evidence);
   const more = add(out, "details");
   add(more, "summary", "the whole verdict");
   add(more, "pre", JSON.stringify(answer, null, 2), { overflowX: "auto" });
@@ -161,6 +179,7 @@ _PAGE = """<!doctype html>
       <input type="file" name="file" accept="audio/*,video/*" required></label>
     <label>Threshold, 0 to 1 (empty: the measured operating point)<br>
       <input type="number" name="confidence_threshold" min="0" max="1" step="any"></label>
+    <label><input type="checkbox" name="analyzers" value="true"> measure the voice as well</label>
     <button>Scan</button>
   </fieldset>
 </form>
@@ -173,6 +192,22 @@ _PAGE = """<!doctype html>
       <input type="number" name="num_frames" min="1" max="{frames}" step="1"></label>
     <label>Threshold, 0 to 1 (empty: the measured operating point)<br>
       <input type="number" name="confidence_threshold" min="0" max="1" step="any"></label>
+    <label><input type="checkbox" name="analyzers" value="true"> measure the main face as well</label>
+    <button>Scan</button>
+  </fieldset>
+</form>
+<form action="{root}/api/predict/multimodal" method="post" enctype="multipart/form-data" data-events>
+  <fieldset>
+    <legend>Scan a video with its sound</legend>
+    <label>Video, at most {film_megabytes} MB<br>
+      <input type="file" name="file" accept="video/*" required></label>
+    <label>Recording that begins with the video, at most {sound_megabytes} MB (none: its own sound track)<br>
+      <input type="file" name="audio" accept="audio/*,video/*"></label>
+    <label>Frames to judge, at most {frames} (empty: five a second)<br>
+      <input type="number" name="num_frames" min="1" max="{frames}" step="1"></label>
+    <label>Threshold, 0 to 1 (empty: the measured operating point)<br>
+      <input type="number" name="confidence_threshold" min="0" max="1" step="any"></label>
+    <label><input type="checkbox" name="analyzers" value="true"> measure the main face and the voice as well</label>
     <button>Scan</button>
   </fieldset>
 </form>

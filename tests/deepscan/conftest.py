@@ -25,6 +25,8 @@ class Line:
 
     transport: AsyncFakeTransport
     answer: Callable[[FakeCall], Verdict | Exception]
+    media: object = None
+    """What a server of its own would load for."""
 
     def __call__(self, *arguments: object) -> Outcome:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -50,6 +52,7 @@ def deepscan_line(monkeypatch: pytest.MonkeyPatch) -> Line:
     def service(
         triton: str | None = None, report: object = None, media: object = None, heatmaps: bool = False
     ) -> Iterator[str]:
+        line.media = media
         yield triton or "fake:1"
 
     monkeypatch.setattr(deepscan.service, "service", service)

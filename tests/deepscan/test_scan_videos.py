@@ -144,6 +144,7 @@ def test_with_sound_videos_that_have_a_sound_track_are_judged_with_it(
     drawn = ("--pictures", folders[0], "--annotate", folders[1], "--html", folders[2])
     outcome = line("scan", clip.parent, "--with-sound", "--fps", 2, "--jsonl", tmp_path / "out", *drawn)
     assert outcome.exit_code == Exit.DONE, outcome.output
+    assert line.media == {Medium.VIDEO, Medium.MULTIMODAL}
     asked = {call.video: call for call in line.transport.calls}
     assert asked[speaking.read_bytes()].model == "deepfake_multimodal"
     assert "AUDIO" not in asked[speaking.read_bytes()].inputs  # its own sound track

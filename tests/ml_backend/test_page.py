@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import threading
@@ -18,6 +19,7 @@ import uvicorn
 from deepscan_client import (
     AsyncDeepScanClient,
     AsyncFakeTransport,
+    Evidence,
     FakeCall,
     InputInfo,
     MediaError,
@@ -76,6 +78,15 @@ class Page:
         self.do(f"{self.element(f'{form} [type=file]')}/value", text=str(file))
         self.do(f"{self.element(f'{form} button')}/click")
 
+    @property
+    def last(self) -> FakeCall:
+        """What was asked last, the canary's calls left out."""
+        return [call for call in self.transport.calls if call.asked["request_id"] != "canary"][-1]
+
+    def tick(self, medium: str, box: str) -> None:
+        selector = f"form[action$='/predict/{medium}'] [name={box}]"
+        self.do(f"{self.element(selector)}/click")
+
     def wait(self, words: str, seconds: float = 20.0) -> str:
         until = time.monotonic() + seconds
         while words not in self.text():
@@ -102,10 +113,24 @@ class Slow(AsyncFakeTransport):
             yield message
 
 
+JOINED = dataclasses.replace(
+    SEEN,
+    medium=Medium.MULTIMODAL,
+    evidence=(
+        Evidence("pictures", 0.2, "probability", note="real by itself"),
+        Evidence("pulse", 72.04, "beats a minute", confidence=0.625),
+        Evidence("sound", 0.93, "probability", note="fake by itself, decides"),
+        Evidence("<b>pitch", 212.5, "Hz", confidence=0.7),
+    ),
+    suspicious=((2.0, 3.5),),
+)
+
+
 def judge(call: FakeCall) -> Verdict | Exception:
     if b"broken" in call.media:
         return MediaError("nothing <b>decodes</b>", remedy="send MP4")
-    return SEEN if call.model == "deepfake_video" else make_verdict("real", 0.1)
+    said = {"deepfake_video": SEEN, "deepfake_multimodal": JOINED}
+    return said.get(call.model, make_verdict("real", 0.1))
 
 
 @pytest.fixture
@@ -164,7 +189,47 @@ def test_a_video_shows_its_progress_and_then_its_verdict_timeline_and_faces(page
     assert page.run("document.querySelectorAll('#faces tr').length") == 3
     assert page.run("document.querySelector('progress')") is None
     assert "synthetic" not in said  # that is said of recordings
-    assert page.transport.calls[-1].video == file.read_bytes()
+    assert page.last.video == file.read_bytes()
+
+
+@pytest.mark.parametrize("beside", [None, b"RIFF\4\0\0\0WAVE and samples"], ids=["its own", "beside"])
+def test_a_video_with_its_sound_shows_progress_and_what_was_measured(
+    page: Page, tmp_path: Path, beside: bytes | None
+) -> None:
+    film, voice = tmp_path / "clip.mp4", tmp_path / "voice.wav"
+    film.write_bytes(b"\0\0\0\x18ftypisom and frames")
+    if beside is not None:
+        voice.write_bytes(beside)
+        page.do(f"{page.element('[name=audio]')}/value", text=str(voice))
+    page.tick("multimodal", "analyzers")
+    page.send("multimodal", film)
+    assert page.wait("seen 2.0 of 4.0 s, so far 0.500")
+    page.transport.go_on.set()
+    said = page.wait("fake 0.930")
+    assert "Decided by the sound; the timeline is that of the sound." in said
+    assert "Sounds synthetic: 2.0 to 3.5 s" in said
+    assert page.run("document.querySelectorAll('#faces tr').length") == 3
+    cells = "[...document.querySelectorAll('#measured tr')].map(row => [...row.cells].map(cell => cell.innerText))"
+    assert page.run(cells) == [
+        ["measured", "value", "unit", "confidence"],
+        ["pulse", "72.040", "beats a minute", "0.63"],
+        ["<b>pitch", "212.500", "Hz", "0.70"],
+    ]
+    call = page.last
+    assert (call.model, call.video, call.asked["analyzers"]) == ("deepfake_multimodal", film.read_bytes(), True)
+    assert (call.audio if beside else "AUDIO" in call.inputs) == (beside or False)
+
+
+def test_the_analyzers_are_asked_for_where_their_box_is_ticked(page: Page, tmp_path: Path) -> None:
+    page.transport.go_on.set()
+    (tmp_path / "file").write_bytes(b"\0\0\0\x18ftypisom and frames")
+    for medium in ("audio", "video"):
+        for ticked in (None, True):
+            if ticked:
+                page.tick(medium, "analyzers")
+            page.send(medium, tmp_path / "file")
+            page.wait("the whole verdict")
+            assert page.last.asked.get("analyzers") is ticked
 
 
 def test_an_error_is_shown_as_words_and_the_other_forms_work_beside(page: Page, tmp_path: Path) -> None:
