@@ -65,7 +65,7 @@ def analyze_multimodal(
     asked = options or Options()
     audio = _read(audio) if isinstance(audio, Path) else audio
     evidence = analyzer.evidence(path, asked, report, stopped, Beside(audio))
-    seen = judge.verdict(evidence)
+    seen = judge.verdict(evidence, alone=False)
     heard: Verdict | None = None
     note = ""
     if watchers.voice is not None and (audio is not None or evidence.facts.sound):

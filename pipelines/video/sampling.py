@@ -18,6 +18,10 @@ from pipelines.video.source import HeldFrame, VideoSource
 from pipelines.video.staged import StagedSource
 
 DEFAULT_FPS = 5.0
+NO_GPU = "decoded by PyAV: the profile cpu has no GPU that decodes"
+ON_GPU = "decoded by NVDEC: the profile has a GPU, and its first frame is the one that PyAV sees"
+"""Notes that say why; what else there is to say, :mod:`pipelines.video.staged` and :mod:`pipelines.video.animation` do.
+"""
 _BLOCK = 1 << 22
 """Bytes that are hashed at a time."""
 Source = VideoSource | AnimationSource
@@ -48,7 +52,10 @@ class OpenVideo:
     @property
     def facts(self) -> VideoFacts:
         """Of the file, with the decoder that has run so far."""
-        return replace(self._facts, decoder=self._source.info.decoder, notes=self._source.info.notes)
+        info = self._source.info
+        plain = type(self._source) is VideoSource
+        why = (NO_GPU,) if plain else (ON_GPU,) if info.decoder.startswith("dali") else ()
+        return replace(self._facts, decoder=info.decoder, notes=(*why, *info.notes))
 
     @property
     def damaged(self) -> int:

@@ -41,6 +41,8 @@ place than a share of its own size: either pair will do. Its landmarks jitter by
 with them, so that one that hardly leaves its place may seem to move more."""
 STILL_MOTION = 0.3
 """Grey levels between neighbours under which a face stands still. A repeated frame shows 0.02, for a codec's noise."""
+UNHEARD = "the sound track was not judged: ask deepfake_multimodal"
+"""Note of a video with sound that was judged by its pictures."""
 _PROBLEMS = (Reason.FEW_FRAMES, Reason.FACE_TOO_SMALL, Reason.LOW_QUALITY)
 
 
@@ -70,8 +72,12 @@ class VideoJudge:
             self._shelf.fusion, self._shelf.own = None, ()
         self._quality = (repository.card(MODEL).quality if known else None) or Quality()
 
-    def verdict(self, evidence: VideoEvidence) -> Verdict:
-        """The verdict on one video."""
+    def verdict(self, evidence: VideoEvidence, alone: bool = True) -> Verdict:
+        """The verdict on one video.
+
+        Args:
+            alone: whether nobody judges its sound; where it has a sound track, a note says so.
+        """
         start = time.monotonic_ns()
         facts = evidence.facts
         spoke = self._shelf.all_of(evidence.weights)
@@ -111,7 +117,7 @@ class VideoJudge:
             operating_point=point,
             evidence=(*_rows(judged, calibrations, fusion), *(row for rows in evidence.more.values() for row in rows)),
             faces=(),
-            decode=DecodeInfo(facts.decoder, notes=(*facts.notes, *_notes(evidence))),
+            decode=DecodeInfo(facts.decoder, notes=(*facts.notes, *_notes(evidence, alone))),
             models=models_of({**self._shelf.all_of(evidence.drew), **spoke}, self._shelf.own),
             timing_ms={
                 "probe": facts.probe_ms,
@@ -247,10 +253,12 @@ def _told(evidence: VideoEvidence) -> list[Reason]:
     return found
 
 
-def _notes(evidence: VideoEvidence) -> list[str]:
+def _notes(evidence: VideoEvidence, alone: bool) -> list[str]:
     notes = [f"{evidence.sampled} frames were looked at, {1 / max(evidence.step_s, 1e-6):.3g} a second"]
     if evidence.damaged:
         notes.append(f"{evidence.damaged} damaged frames were left out")
+    if alone and evidence.facts.sound:
+        notes.append(UNHEARD)
     return notes
 
 

@@ -20,6 +20,7 @@ from pipelines.infer import Arrays, Call
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options, parse_options
 from pipelines.video.analyze import VideoAnalyzer, analyze_video
+from pipelines.video.sampling import NO_GPU
 from pipelines.video.verdict import VideoJudge
 
 Frames = Callable[..., list[NDArray[np.uint8]]]
@@ -61,6 +62,7 @@ def test_one_face_gets_a_probability_a_track_and_a_timeline(
     assert verdict.input.duration_s == pytest.approx(3.0)
     assert (verdict.input.frames, verdict.input.codec, verdict.input.width) == (75, "h264", 320)
     assert verdict.decode.decoder.startswith("pyav ")
+    assert verdict.decode.notes == (NO_GPU, "15 frames were looked at, 5 a second")
     assert Verdict.from_json(verdict.to_json()) == verdict
     assert max(size for model, size in infer.calls if model == "face_detector") == 8  # frames go in shared calls
     assert {"probe", "decode", "detect", "track", "align", "networks", "verdict", "total"} <= set(verdict.timing_ms)

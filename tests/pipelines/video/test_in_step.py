@@ -24,7 +24,7 @@ from pipelines.video.analyze import VideoAnalyzer, analyze_video
 from pipelines.video.in_step import hear, with_lip_sync
 from pipelines.video.leaving import checker
 from pipelines.video.sound import sound_delay, sound_of
-from pipelines.video.verdict import VideoJudge
+from pipelines.video.verdict import UNHEARD, VideoJudge
 
 VOICE = Path(__file__).resolve().parents[3] / "samples" / "audio" / "voicemail.mp3"
 SECONDS = 4
@@ -91,6 +91,7 @@ def test_the_verdict_tells_offset_and_confidence(analyzer: VideoAnalyzer, film: 
     assert rows["lip_sync_offset"].weight is None
     assert {"av_sync", "face_mesh", "voice_activity"} <= {model.name for model in verdict.models}
     assert verdict.timing_ms["lip_sync"] > 0
+    assert verdict.decode.notes[-1] == UNHEARD  # to lay lips against it is not to judge it
 
 
 def test_nobody_pays_who_did_not_ask_and_silence_says_nothing(

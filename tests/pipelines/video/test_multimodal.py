@@ -18,7 +18,7 @@ from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options
 from pipelines.video.analyze import VideoAnalyzer
 from pipelines.video.multimodal import Watchers, analyze_multimodal, join, moved
-from pipelines.video.verdict import VideoJudge
+from pipelines.video.verdict import UNHEARD, VideoJudge
 from tests.pipelines.video.test_in_step import VOICE, grown, write_talking
 
 
@@ -137,6 +137,7 @@ def test_sound_that_begins_late_is_suspicious_where_it_is_heard(tmp_path: Path) 
         for begin in (0.0, 1.5)
     )
     assert at_once.timeline
+    assert UNHEARD not in at_once.decode.notes
     assert np.array(late.timeline)[:, :2] == pytest.approx(np.array(at_once.timeline)[:, :2] + 1.5, abs=0.05)
     assert late.input.duration_s == pytest.approx(5.5, abs=0.1)
     assert Reason.CUT_OFF not in {*at_once.reasons, *late.reasons}  # neither track is as long as the file

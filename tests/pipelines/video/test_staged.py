@@ -23,7 +23,7 @@ from pipelines.video import pieces, staged
 from pipelines.video.analyze import SECOND_LOOK, VideoAnalyzer, analyze_video
 from pipelines.video.decode import decode_frames
 from pipelines.video.leaving import checker
-from pipelines.video.sampling import open_source
+from pipelines.video.sampling import NO_GPU, ON_GPU, open_source
 from pipelines.video.source import Frame, VideoSource
 from pipelines.video.staged import STAGE, StagedSource
 from pipelines.video.verdict import VideoJudge
@@ -245,11 +245,13 @@ def test_the_verdict_does_not_flip_and_says_who_decoded() -> None:
     stage = Stage()
     ours = analyze_video(SAMPLE, VideoAnalyzer(REPOSITORY, stage, profile="tensorrt"), judge)
     assert ours.decode.decoder == "dali (nvdec), h264"
+    assert ours.decode.notes[0] == ON_GPU
     assert SECOND_LOOK not in ours.decode.notes
     asked = len(stage.asked)
     expected = analyze_video(SAMPLE, VideoAnalyzer(REPOSITORY, stage), judge)
     assert len(stage.asked) == asked, "the cpu profile asks nobody"
     assert expected.decode.decoder.startswith("pyav")
+    assert expected.decode.notes[0] == NO_GPU
     assert ours.label is expected.label
     assert ours.fake_probability == pytest.approx(expected.fake_probability, abs=1e-3)
     assert [track.boxes for track in ours.tracks] == [track.boxes for track in expected.tracks]
