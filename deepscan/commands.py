@@ -62,7 +62,8 @@ def _check_sampling(asked: Settings) -> None:
         first = error.errors()[0]
         name = "".join(f"--{part}: " for part in first["loc"]).replace("_", "-")
         raise RequestError(
-            f"{name}{first['msg']}", remedy=f"give --num-frames (1 to {MAX_JUDGED_FRAMES}) or --fps (above 0 to 240)"
+            f"{name}{first['msg'].removeprefix('Value error, ')}",
+            remedy=f"give --num-frames (1 to {MAX_JUDGED_FRAMES}) or --fps (above 0 to 240)",
         ) from error
 
 

@@ -181,7 +181,7 @@ def _form(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])[:60] or "form"
         raise RequestError(
-            f"{where}: {first['msg']}",
+            f"{where}: {first['msg'].removeprefix('Value error, ')}",
             remedy=f"options are {', '.join(fields.model_fields)}: confidence_threshold is a number of 0 to 1, "
             f"num_frames a whole number of 1 to {MAX_JUDGED_FRAMES} or fps a number above 0, the others are true or "
             "false",

@@ -109,6 +109,13 @@ async def test_a_wrong_option_is_400(start: Start, form: dict[str, str]) -> None
     assert running.asked == []
 
 
+async def test_two_rates_are_told_as_such(start: Start) -> None:
+    running = await start(by_model)
+    wrong = running.error(await clip(running, fps="3", num_frames="9"), 400)
+    assert wrong["message"] == "form: give num_frames or fps, not both"
+    assert "fps a number above 0" in wrong["remedy"]
+
+
 async def test_an_oversize_video_is_refused_from_its_length_alone(start: Start) -> None:
     running = await start()
     head = {"content-type": "multipart/form-data; boundary=x", "content-length": str(MAX_VIDEO_BYTES * 2)}
