@@ -169,7 +169,9 @@ class VideoJudge:
         if len(track) < fewest:
             return Reason.FEW_FRAMES
         wander = _wander(track)
-        if any(track.motion < share * liveliest and wander < reach for share, reach in STILL):
+        # Where no face moves it is a slide show, and each of its pictures is judged: none lies in another.
+        moves = liveliest >= STILL_MOTION
+        if moves and any(track.motion < share * liveliest and wander < reach for share, reach in STILL):
             return Reason.STILL_FACE
         if track.face_px < self._quality.min_face_px:
             return Reason.FACE_TOO_SMALL
