@@ -4,7 +4,8 @@
 * cross-blended: another person's face, colour-matched, is blended over (the way of classical face swaps);
 * reconstructed: the face or the whole photo has been through an image autoencoder (``training.reconstruct``).
 
-All of it needs five landmarks only: the mask lives in the template's square and is carried into the photo.
+All of it needs five landmarks only: the mask lives in the template's square and is carried into the photo. Blends over
+the hulls of a face's outline are in ``training.data.face_blends``, traces of synthesis in ``training.data.traces``.
 """
 
 from __future__ import annotations
@@ -145,6 +146,21 @@ def part_replaced(
     return blend(over, pixels, mask)
 
 
+def coloured_like(over: Pixels, under: Pixels, mask: Mask, most: float = 2.0) -> Pixels:
+    """A photo with the mean and spread of another's colours, both where a mask [h, w, 1] is above 0.2.
+
+    The spread of a channel changes by at most the factor ``most``.
+    """
+    inside = mask[..., 0] > 0.2
+    if inside.sum() <= 50:
+        return over
+    here = under[inside].astype(np.float32)
+    there = over[inside].astype(np.float32)
+    gain = np.clip(here.std(axis=0) / (there.std(axis=0) + 1e-3), 1 / most, most)
+    matched = np.clip((over - there.mean(axis=0)) * gain + here.mean(axis=0), 0, 255)
+    return np.asarray(matched.round(), dtype=np.uint8)
+
+
 def cross_blended(
     pixels: Pixels,
     landmarks: npt.NDArray[np.float32],
@@ -160,10 +176,4 @@ def cross_blended(
     matrix[:, 2] += from_square[:, 2]
     moved = cv2.warpAffine(other, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     mask = mask_in_photo(face_mask(rng), landmarks, height, width)
-    inside = mask[..., 0] > 0.2
-    if inside.sum() > 50:
-        here = pixels[inside].astype(np.float32)
-        there = moved[inside].astype(np.float32)
-        gain = np.clip(here.std(axis=0) / (there.std(axis=0) + 1e-3), 0.5, 2.0)
-        moved = np.clip((moved - there.mean(axis=0)) * gain + here.mean(axis=0), 0, 255).round().astype(np.uint8)
-    return blend(np.asarray(moved, dtype=np.uint8), pixels, mask)
+    return blend(coloured_like(np.asarray(moved, dtype=np.uint8), pixels, mask), pixels, mask)
