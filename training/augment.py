@@ -6,7 +6,7 @@ become a cue. Photos are damaged first and aligned afterwards by the function th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.image.align import face_sizes, similarities, warp_crop
+from training.data.recapture import Screenshot, draw_screenshot, draw_video, screenshot, video_frame
 
 Pixels = npt.NDArray[np.uint8]
 INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
@@ -33,6 +34,8 @@ class Damage:
         blur (sigma in pixels), noise (sigma in grey levels), noise_seed.
         codecs: up to two passes of (".jpg" or ".webp", quality).
         box: occluded part of the crop as x0, y0, x1, y1 in shares, empty for none; box_grey: its grey level.
+        video: codec and quality of a video that the photo was a frame of; screenshot: how it was taken from a screen
+            (both ``training.data.recapture``).
     """
 
     flip: bool = False
@@ -51,6 +54,8 @@ class Damage:
     codecs: tuple[tuple[str, int], ...] = ()
     box: tuple[float, ...] = ()
     box_grey: int = 0
+    video: tuple[str, int] | None = None
+    screenshot: Screenshot | None = None
 
 
 def _movement(rng: np.random.Generator) -> dict[str, Any]:
@@ -61,10 +66,16 @@ def _movement(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def draw_damage(rng: np.random.Generator, clean: float = 0.0) -> Damage:
+def draw_damage(
+    rng: np.random.Generator, clean: float = 0.0, video_frames: float = 0.0, screenshots: float = 0.0
+) -> Damage:
     """Draw one damage; a share of ``clean`` only moves and mirrors the crop.
 
     Ranges follow what photos meet on their way: JPEG 30 to 95, twofold shrinking, messengers.
+
+    Args:
+        video_frames, screenshots: shares of what is not clean that becomes a frame of a compressed video, and that is
+            seen on a screen afterwards. Where both are 0 nothing is drawn for them: a seed keeps its damages.
     """
     if rng.random() < clean:
         return Damage(flip=bool(rng.random() < 0.5), **_movement(rng))
@@ -80,7 +91,7 @@ def draw_damage(rng: np.random.Generator, clean: float = 0.0) -> Damage:
         x, y = rng.uniform(0, 0.8, 2)
         w, h = rng.uniform(0.1, 0.4, 2)
         box = (float(x), float(y), float(min(1.0, x + w)), float(min(1.0, y + h)))
-    return Damage(
+    damage = Damage(
         flip=bool(rng.random() < 0.5),
         **_movement(rng),
         resolution=float(rng.uniform(0.45, 1.0)) if rng.random() < 0.5 else 1.0,
@@ -96,6 +107,11 @@ def draw_damage(rng: np.random.Generator, clean: float = 0.0) -> Damage:
         box=box,
         box_grey=int(rng.integers(256)),
     )
+    if video_frames and rng.random() < video_frames:
+        damage = replace(damage, video=draw_video(rng))
+    if screenshots and rng.random() < screenshots:
+        damage = replace(damage, screenshot=draw_screenshot(rng))
+    return damage
 
 
 def recode(pixels: Pixels, kind: str, quality: int) -> Pixels:
@@ -154,6 +170,12 @@ def apply_damage(
         photo = np.clip(photo + grain, 0, 255).round().astype(np.uint8)
     for kind, quality in damage.codecs:
         photo = recode(photo, kind, quality)
+    if damage.video:
+        photo = video_frame(photo, *damage.video)
+    if damage.screenshot:
+        face = float(face_sizes(points[None])[0])
+        zoom = max(damage.screenshot.zoom, min(1.0, MIN_FACE / face))
+        photo, points = screenshot(photo, points, replace(damage.screenshot, zoom=zoom))
     matrix = similarities(points[None], size, margin)[0]
     centre = (size - 1) / 2
     move = np.asarray(cv2.getRotationMatrix2D((centre, centre), damage.turn, damage.scale), dtype=np.float64)
