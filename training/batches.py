@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,7 @@ def pair_batches(photos: PhotoCache, styles: npt.NDArray[np.float16], settings: 
         settings.pairs,
         10**6,
         settings.seed,
-        Mixture(
-            reconstructed=settings.reconstructed,
-            self_blended=settings.self_blended,
-            part_reconstructed=settings.part_reconstructed,
-            cross_blended=settings.cross_blended,
-            clean=settings.clean,
-        ),
+        Mixture(**{field.name: getattr(settings, field.name) for field in fields(Mixture)}),
         groups=[group for group in PAIRS if not settings.groups or group.name in settings.groups],
         styles=styles,
     )

@@ -28,8 +28,9 @@ class Settings:
         without: sources that the run must not see (leave-kinds-out folds); watched sources are never seen.
         groups: names of the pairs of sources (``training.data.sources.PAIRS``) that the run learns from; all where
             it is empty. A network that learns one manner of faking alone learns it better.
-        clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended:
-            shares of the kinds of pairs (``training.data.pairs.Mixture``).
+        clean: share of the pairs without damage; reconstructed, self_blended, part_reconstructed, cross_blended,
+            landmark_blended, face_swapped, upsampled, spectral_peaks: shares of the kinds of pairs; video_frames,
+            screenshots: shares of the damaged pairs with that damage (``training.data.pairs.Mixture``).
         swapped: share of the pairs that exchange a rectangle (``training.data.swaps``).
         stills: whether frames of the training clips stand beside the photos (``training.data.stills``).
         fold: number of the fold of clips (``training.video.folds``) that the run must not see; -1 for none.
@@ -59,6 +60,12 @@ class Settings:
     self_blended: float = Mixture.self_blended
     part_reconstructed: float = Mixture.part_reconstructed
     cross_blended: float = Mixture.cross_blended
+    landmark_blended: float = Mixture.landmark_blended
+    face_swapped: float = Mixture.face_swapped
+    upsampled: float = Mixture.upsampled
+    spectral_peaks: float = Mixture.spectral_peaks
+    video_frames: float = Mixture.video_frames
+    screenshots: float = Mixture.screenshots
     swapped: float = 0.0
     stills: bool = False
     fold: int = -1

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from training.batches import pair_batches
 from training.checkpoints import save_state
+from training.data.pairs import KINDS
 from training.data.photo_split import barred_photos, held_out_photos
 from training.data.photos import load_photos
 from training.data.sources import PAIRS
@@ -195,9 +196,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--clean", type=float, default=Settings.clean, help="share of the pairs without damage")
-    for kind in ("reconstructed", "self-blended", "part-reconstructed", "cross-blended"):
-        default = getattr(Settings, kind.replace("-", "_"))
-        parser.add_argument(f"--{kind}", type=float, default=default, help="share of those pairs")
+    for kind in KINDS[1:]:
+        flag, default = kind.replace("_", "-"), getattr(Settings, kind)
+        parser.add_argument(f"--{flag}", type=float, default=default, help="share of those pairs")
+    for flag, seen in (("video-frames", "frames of compressed videos"), ("screenshots", "seen on a screen")):
+        parser.add_argument(f"--{flag}", type=float, default=0.0, help=f"share of the damaged pairs that are {seen}")
     names = [group.name for group in PAIRS]
     parser.add_argument("--groups", nargs="+", default=[], choices=names, metavar="PAIR", help=", ".join(names))
     parser.add_argument("--start", default="", help="checkpoint to begin with instead of ImageNet's weights")
@@ -220,10 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
         size=options.size,
         margin=options.margin,
         clean=options.clean,
-        reconstructed=options.reconstructed,
-        self_blended=options.self_blended,
-        part_reconstructed=options.part_reconstructed,
-        cross_blended=options.cross_blended,
+        **{name: getattr(options, name) for name in (*KINDS[1:], "video_frames", "screenshots")},
         groups=tuple(options.groups),
         start=options.start,
         head_factor=1.0 if options.start else Settings.head_factor,

@@ -13,7 +13,7 @@ from skimage import data as pictures
 
 from training.data.cache import PhotoCache, build_cache, load_cache
 from training.data.manifest import identities_of, read_manifest
-from training.data.pairs import Mixture, PairBatches, Reconstructions, recoloured
+from training.data.pairs import KINDS, Mixture, PairBatches, Reconstructions, recoloured
 from training.data.sources import PAIRS, SourcePair
 from training.data.style import partners
 from training.prepare import detector
@@ -114,24 +114,48 @@ def pairs_of(cache: PhotoCache, folder: Path, mixture: Mixture, seed: int = 3) -
     return PairBatches(cache, chosen, Reconstructions(folder), 64, 1.3, 3, 10, seed, mixture, (group,))
 
 
-@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize("kind", range(len(KINDS)))
 def test_batches_are_reals_then_fakes_and_repeat(cache: PhotoCache, tmp_path: Path, kind: int) -> None:
     rebuilt = tmp_path / "recon"
     rebuilt.mkdir()
     pixels = np.zeros((4, 256, 256, 3), np.uint8)
     np.savez(rebuilt / "000.npz", pixels=pixels, index=np.arange(4), scale=np.ones(4))
-    shares = [float(kind == k) for k in (1, 2, 3, 4)]
-    batches = pairs_of(cache, rebuilt, Mixture(*shares))
+    mixture = Mixture(**{name: float(kind == k) for k, name in enumerate(KINDS) if k})
+    batches = pairs_of(cache, rebuilt, mixture)
     crops, kinds = batches[4]
     assert crops.shape == (6, 3, 64, 64)
     assert kinds.tolist() == [kind] * 3
-    again, _ = pairs_of(cache, rebuilt, Mixture(*shares))[4]
+    again, _ = pairs_of(cache, rebuilt, mixture)[4]
     assert (crops == again).all()
     other, _ = batches[5]
     assert not (crops == other).all()
     if kind == 1:  # the reconstructions here are black: only the fakes may be dark
         assert crops[:3].float().mean() > 40
         assert crops[3:].float().mean() < crops[:3].float().mean() / 2
+
+
+def test_the_default_mixture_draws_what_the_shipped_networks_were_trained_on(cache: PhotoCache, tmp_path: Path) -> None:
+    """Numbers drawn before there were more kinds and damages: they say that nothing else is drawn in between."""
+    np.savez(tmp_path / "000.npz", pixels=np.zeros((4, 256, 256, 3), np.uint8), index=np.arange(4), scale=np.ones(4))
+    batches = pairs_of(cache, tmp_path, Mixture())
+    rng = np.random.default_rng([7, 0])
+    kinds = [batches.pair(rng)[2] for _ in range(40)]
+    assert "".join(map(str, kinds)) == "1042002000002200200000002010010400000140"
+    assert rng.integers(2**31) == 1658792834
+    assert Mixture().shares[5:] == [0, 0, 0, 0]
+    assert (Mixture().video_frames, Mixture().screenshots) == (0, 0)
+
+
+def test_a_face_is_given_by_the_stranger_who_is_posed_most_alike(cache: PhotoCache, tmp_path: Path) -> None:
+    batches = pairs_of(cache, tmp_path, Mixture())
+    batches.reals = [np.arange(4)]
+    batches.cache.clusters[:4] = (0, 0, 1, 2)
+    batches.poses[:4] = batches.poses[0]
+    batches.poses[2] += 0.1
+    rng = np.random.default_rng(0)
+    assert {batches._giver(0, rng) for _ in range(10)} == {3}
+    batches.cache.clusters[:4] = 0
+    assert batches._giver(0, rng) in range(4)  # nobody else is there
 
 
 def test_without_reconstructions_self_blending_takes_their_place(cache: PhotoCache, tmp_path: Path) -> None:

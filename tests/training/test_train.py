@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from training import batches, train
 from training.checkpoints import save_state
 from training.data.cache import PhotoCache
+from training.data.pairs import Mixture
 from training.models.efficientnet_lite import EfficientNetLite0, parameter_groups, pretrained
 from training.models.output import normalised
 from training.report import settings_of
@@ -139,6 +142,23 @@ def test_the_cache_type_is_what_training_reads(small_cache: Path) -> None:
     assert isinstance(cache, PhotoCache)
     assert cache.photo(3).shape == (256, 256, 3)
     assert cache.landmarks.shape == (60, 5, 2)
+
+
+def test_the_shares_of_all_kinds_and_damages_can_be_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings and the command line name every share of a mixture; without them a run learns from the default one."""
+    told: list[Settings] = []
+    monkeypatch.setattr(train, "train_run", lambda _run, settings, _cache: told.append(settings))
+    monkeypatch.setattr(batches, "Reconstructions", lambda _: None)
+    monkeypatch.setattr(batches, "training_photos", lambda *_: None)
+    monkeypatch.setattr(batches, "PairBatches", lambda *given, **_: given[8])
+    names = [field.name for field in fields(Mixture)]
+    flags = [f"--{name.replace('_', '-')}" for name in names]
+    shares = [round(0.01 * (number + 1), 2) for number in range(len(names))]
+    train.main([str(tmp_path), *(word for flag, share in zip(flags, shares) for word in (flag, str(share)))])
+    train.main([str(tmp_path)])
+    made, default = (batches.pair_batches(None, None, each, tmp_path) for each in told)  # type: ignore[arg-type]
+    assert made == Mixture(**dict(zip(names, shares)))  # type: ignore[comparison-overlap]
+    assert default == Mixture()  # type: ignore[comparison-overlap]
 
 
 def test_two_runs_are_averaged_and_their_steps_added(tmp_path: Path) -> None:

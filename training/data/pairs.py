@@ -15,27 +15,53 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from pipelines.image.align import align_faces, face_sizes
+from pipelines.image.align import align_faces, face_sizes, similarities
 from training.augment import apply_damage, draw_damage
 from training.data.cache import PhotoCache
+from training.data.face_blends import face_swapped, landmark_blended
 from training.data.sources import PAIRS, SourcePair
 from training.data.style import partners
+from training.data.traces import spectral_peaks, upsampled
 from training.pseudofakes import cross_blended, part_replaced, self_blended
 
 Pixels = npt.NDArray[np.uint8]
 CANDIDATES = 12
 """Reals drawn beside a labelled fake; the one that is most alike in sharpness and size is taken."""
+GIVERS = 40
+"""Reals drawn beside one whose face is swapped; the one that is posed most alike gives its face."""
+KINDS = (
+    *("labelled", "reconstructed", "self_blended", "part_reconstructed", "cross_blended"),
+    *("landmark_blended", "face_swapped", "upsampled", "spectral_peaks"),
+)
+"""Kinds of pairs by their number; all but the first are made from a real photo and have a share in ``Mixture``."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the kinds of pairs; what is left goes to the labelled ones. ``clean`` is the share without damage."""
+    """Shares of the kinds of pairs; what is left goes to the labelled ones.
+
+    ``clean`` is the share without damage, ``video_frames`` and ``screenshots`` are shares of the others with that
+    damage (``training.augment.draw_damage``). The shipped networks' records name the defaults: a share that was added
+    later is 0 there, and a share of 0 draws nothing.
+    """
 
     reconstructed: float = 0.16
     self_blended: float = 0.11
     part_reconstructed: float = 0.06
     cross_blended: float = 0.05
     clean: float = 0.0
+    landmark_blended: float = 0.0
+    face_swapped: float = 0.0
+    upsampled: float = 0.0
+    spectral_peaks: float = 0.0
+    video_frames: float = 0.0
+    screenshots: float = 0.0
+
+    @property
+    def shares(self) -> list[float]:
+        """Of each of ``KINDS``, the labelled first."""
+        made = [float(getattr(self, kind)) for kind in KINDS[1:]]
+        return [1 - sum(made), *made]
 
 
 def crop_sharpness(cache: PhotoCache, size: int = 160, margin: float = 1.3) -> npt.NDArray[np.float64]:
@@ -110,6 +136,9 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.mixture = mixture or Mixture()
         self.reconstructions = reconstructions
         self.face_sizes = face_sizes(cache.landmarks)
+        aligned = similarities(cache.landmarks, 1, 1.0)
+        #: Landmarks in the aligned unit square, [n, 5, 2]: what is left is pose and proportions.
+        self.poses = cache.landmarks @ aligned[:, :, :2].transpose(0, 2, 1) + aligned[:, None, :, 2]
         self.clarity = np.column_stack([crop_sharpness(cache), 0.5 * np.log(np.maximum(self.face_sizes, 1.0))])
         labels = np.array([row.label for row in cache.rows])
         sources = np.array([row.source for row in cache.rows])
@@ -147,14 +176,42 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         items = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
         return int(rng.choice(items))
 
+    def _giver(self, real: int, rng: np.random.Generator) -> int:
+        """Of some drawn reals of other clusters the one whose face is posed most like this one's."""
+        drawn = np.array([self._pick(self.reals, rng) for _ in range(GIVERS)])
+        strangers = drawn[self.cache.clusters[drawn] != self.cache.clusters[real]]
+        drawn = strangers if len(strangers) else drawn
+        return int(drawn[np.abs(self.poses[drawn] - self.poses[real]).sum(axis=(1, 2)).argmin()])
+
+    def _pseudo_fake(self, kind: str, real: int, rng: np.random.Generator) -> Pixels:
+        """The photo at ``real`` as a fake of one of ``KINDS[1:]``."""
+        original, points = self.cache.photo(real), self.cache.landmarks[real]
+        if kind == "reconstructed":
+            return self.reconstructions.photo(real, original.shape, rng)
+        if kind == "part_reconstructed":
+            rebuilt = self.reconstructions.photo(real, original.shape, rng)
+            return part_replaced(original, rebuilt, points, rng)
+        if kind == "self_blended":
+            return self_blended(original, points, rng)
+        if kind == "landmark_blended":
+            return landmark_blended(original, points, rng)
+        if kind == "upsampled":
+            return upsampled(original, rng)
+        if kind == "spectral_peaks":
+            return spectral_peaks(original, rng)
+        if kind == "cross_blended":
+            other = self._pick(self.reals, rng)
+            return cross_blended(original, points, self.cache.photo(other), self.cache.landmarks[other], rng)
+        other = self._giver(real, rng)
+        return face_swapped(original, points, self.cache.photo(other), self.cache.landmarks[other], rng)
+
     def pair(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, int]:
-        """One pair of crops and its kind: 0 labelled, 1 reconstructed, 2 self-, 3 part-, 4 cross-blended."""
+        """One pair of crops and its kind, a place in ``KINDS``."""
         mix = self.mixture
-        shares = [mix.reconstructed, mix.self_blended, mix.part_reconstructed, mix.cross_blended]
-        kind = int(rng.choice(5, p=[1 - sum(shares), *shares]))
-        if kind in (1, 3) and not self.rebuilt:
-            kind = 2
-        damage = draw_damage(rng, mix.clean)
+        kind = int(rng.choice(len(KINDS), p=mix.shares))
+        if "reconstructed" in KINDS[kind] and not self.rebuilt:
+            kind = KINDS.index("self_blended")
+        damage = draw_damage(rng, mix.clean, mix.video_frames, mix.screenshots)
         if kind == 0:
             fakes, reals = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
             fake = self._pick(fakes, rng)
@@ -166,19 +223,9 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             photo, points = self.cache.photo(fake), self.cache.landmarks[fake]
             smaller = float(min(self.face_sizes[real], self.face_sizes[fake]))
         else:
-            real = self._pick(self.rebuilt if kind in (1, 3) else self.reals, rng)
+            real = self._pick(self.rebuilt if "reconstructed" in KINDS[kind] else self.reals, rng)
             points, smaller = self.cache.landmarks[real], float(self.face_sizes[real])
-            original = self.cache.photo(real)
-            if kind == 1:
-                photo = self.reconstructions.photo(real, original.shape, rng)
-            elif kind == 2:
-                photo = self_blended(original, points, rng)
-            elif kind == 3:
-                rebuilt = self.reconstructions.photo(real, original.shape, rng)
-                photo = part_replaced(original, rebuilt, points, rng)
-            else:
-                other = self._pick(self.reals, rng)
-                photo = cross_blended(original, points, self.cache.photo(other), self.cache.landmarks[other], rng)
+            photo = self._pseudo_fake(KINDS[kind], real, rng)
         genuine_photo = self.cache.photo(real)
         if kind == 0 and alike is not None:
             # One of the two takes the other's colours, either way round, or both keep theirs.
