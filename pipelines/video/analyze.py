@@ -36,7 +36,9 @@ from numpy.typing import NDArray
 from cards.card import FaceDetection, ModelCard, Profile
 from cards.limits import MAX_TRACKED_FACES
 from cards.repository import ModelRepository
+from deepscan_client.errors import InputError
 from deepscan_client.verdict import Progress, Verdict
+from pipelines.analyzers.biometrics import watched
 from pipelines.analyzers.landmarks import IRIS, MESH
 from pipelines.analyzers.lip_sync import NETWORK as LIP_SYNC
 from pipelines.audio.speech import MODEL as SPEECH
@@ -47,8 +49,9 @@ from pipelines.image.heat import finest, geometry, packed, unit_square_to_pictur
 from pipelines.infer import Arrays, Batch, Infer, digest_hex, run_batches, run_in_batches
 from pipelines.novelty import NoveltyBook
 from pipelines.options import Options
-from pipelines.video.body import with_biometrics
-from pipelines.video.evidence import VideoEvidence
+from pipelines.video.body import main_track, with_biometrics
+from pipelines.video.close import FEW_ASKED, THIN_S, TOO_SHORT, same_face, stretch_of
+from pipelines.video.evidence import TrackEvidence, VideoEvidence
 from pipelines.video.faces import find_faces_of_frames
 from pipelines.video.follow import Follower, Heat, Seen
 from pipelines.video.in_step import with_lip_sync
@@ -151,12 +154,17 @@ class VideoAnalyzer:
         for _ in watching.run():
             yield watching
         evidence = watching.finish()
+        audio = None if beside is None else beside.audio
         bodies = self.sees_bodies and asked.analyzers
         lips = self.hears_lips and (beside is not None or asked.analyzers)
-        audio = None if beside is None else beside.audio
-        if (bodies or lips) and evidence.tracks and evidence.facts.decoder.startswith("dali"):
-            facts = evidence.facts
-            evidence = replace(evidence, facts=replace(facts, notes=(*facts.notes, SECOND_LOOK)))
+        lips = lips and (audio is not None or evidence.facts.sound)
+        if (bodies or lips) and evidence.tracks:
+            evidence, missing = watching.close_look(evidence)
+            if missing:
+                what = " and ".join([*["biometrics"] * bodies, *["lip-sync"] * lips])
+                return _noted(evidence, f"{what} left out: {missing}")
+            if evidence.facts.decoder.startswith("dali"):
+                evidence = _noted(evidence, SECOND_LOOK)
         if bodies and lips:
             return with_main_face(evidence, path, self.infer, stopped, audio)
         if bodies:
@@ -184,10 +192,16 @@ class VideoAnalyzer:
 
 
 class Watching:
-    """One video being watched."""
+    """One video being watched.
 
-    def __init__(self, analyzer: VideoAnalyzer, video: OpenVideo, check: Check) -> None:
+    Args:
+        analyzer: whose networks are asked; video: what is watched; check: raises where the caller went away.
+        judges: whether the faces are to be judged; where they are only to be found, one network describes them.
+    """
+
+    def __init__(self, analyzer: VideoAnalyzer, video: OpenVideo, check: Check, judges: bool = True) -> None:
         self._analyzer, self._video, self._check = analyzer, video, check
+        self._frame_networks = analyzer.frame_networks if judges else analyzer.frame_networks[:1]
         self._follower = Follower()
         self._weights: dict[str, str] = {}
         self._drew: dict[str, str] = {}
@@ -218,6 +232,10 @@ class Watching:
             yield
             chunk = following
 
+    def tracks(self) -> tuple[TrackEvidence, ...]:
+        """The faces that were seen so far."""
+        return self._follower.tracks()
+
     def finish(self) -> VideoEvidence:
         """What was seen, after the last chunk."""
         return self.evidence()
@@ -246,6 +264,33 @@ class Watching:
             drew=dict(self._drew),
             ms=dict(self._ms),
         )
+
+    def close_look(self, evidence: VideoEvidence) -> tuple[VideoEvidence, str]:
+        """Evidence with a closer look at its main face, where its frames lie too far apart to follow it; and why the
+        face is not followed all the same, or nothing.
+
+        Args:
+            evidence: of the whole video, with at least one track.
+        """
+        track = main_track(evidence.tracks)
+        facts = evidence.facts
+        if track is not None and evidence.step_s > THIN_S:
+            if not (evidence.thin or facts.options.analyzers):
+                return evidence, FEW_ASKED
+            start = time.monotonic_ns()
+            begin, end = stretch_of(track, evidence.step_s, facts.seconds)
+            again = Watching(self._analyzer, self._video.closer((begin, end)), self._check, judges=False)
+            try:
+                for _ in again.run():
+                    pass
+            except InputError:
+                track = None  # nothing decodes there: the frames that were sampled were judged already
+            else:
+                track = same_face(again.tracks(), track)
+            ms = {**evidence.ms, "close_look": (time.monotonic_ns() - start) / 1e6}
+            evidence = replace(evidence, facts=self._video.facts, close=track, ms=ms)
+            evidence = _noted(evidence, f"the main face was followed from {begin:.1f} to {end:.1f} s")
+        return evidence, TOO_SHORT if track is None or watched(track.times) is None else ""
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
@@ -298,7 +343,7 @@ class Watching:
             self._ask(seen, {key: np.concatenate(parts) for key, parts in crops.items()})
 
     def _cards(self) -> list[ModelCard]:
-        return self._analyzer.frame_networks
+        return self._frame_networks
 
     def _detect(self, pictures: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         answer = run_in_batches(
@@ -357,6 +402,11 @@ class Watching:
         self._drew[card.name] = digest_hex(answer["RECORD"][0])
         landmarks = Faces.join([face.faces for face in seen]).landmarks
         return Heat(packed(answer["CAM"]), unit_square_to_picture(landmarks, *key))
+
+
+def _noted(evidence: VideoEvidence, note: str) -> VideoEvidence:
+    facts = evidence.facts
+    return replace(evidence, facts=replace(facts, notes=(*facts.notes, note)))
 
 
 def analyze_video(

@@ -51,6 +51,11 @@ def main_track(tracks: tuple[TrackEvidence, ...]) -> TrackEvidence | None:
     return max(tracks, key=lambda track: len(track) * track.face_px, default=None)
 
 
+def followed_track(evidence: VideoEvidence) -> TrackEvidence | None:
+    """The main face as it is followed at the native rate: in the closer look, where one was taken."""
+    return main_track(evidence.tracks) if evidence.close is None else evidence.close
+
+
 def with_biometrics(
     evidence: VideoEvidence, path: Path, infer: Infer, stopped: Callable[[], bool] | None = None
 ) -> VideoEvidence:
@@ -66,7 +71,7 @@ def with_biometrics(
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
     start = time.monotonic_ns()
-    track = main_track(evidence.tracks)
+    track = followed_track(evidence)
     body = None if track is None else read_body(evidence, track, path, infer, stopped)
     return told(evidence, Measured() if body is None else body.measured, start)
 

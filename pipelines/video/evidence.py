@@ -112,6 +112,8 @@ class VideoEvidence:
         weights: network: sha256 of the weights that ran.
         drew: the same of the network that drew the heat maps: it says nothing in the verdict.
         ms: milliseconds by stage.
+        close: the main face in one stretch that was looked at five times a second, where ``tracks`` are too thin to
+            follow it (:mod:`pipelines.video.close`); it has no say in the verdict.
     """
 
     facts: VideoFacts
@@ -126,5 +128,6 @@ class VideoEvidence:
     weights: dict[str, str] = field(default_factory=dict)
     drew: dict[str, str] = field(default_factory=dict)
     ms: dict[str, float] = field(default_factory=dict)
+    close: TrackEvidence | None = None
     more: dict[str, Any] = field(default_factory=dict)
     """Evidence of others by name (analyzers), as rows of ``deepscan_client.verdict.Evidence``."""

@@ -22,7 +22,7 @@ from pipelines.audio.source import RATE, Samples, open_audio, open_track
 from pipelines.audio.speech import CELL, SpeechMeter
 from pipelines.audio.speech import MODEL as SPEECH
 from pipelines.infer import Infer
-from pipelines.video.body import main_track
+from pipelines.video.body import followed_track
 from pipelines.video.evidence import VideoEvidence
 from pipelines.video.leaving import Check, checker
 from pipelines.video.lips import Lips, read_lips
@@ -83,7 +83,7 @@ def with_lip_sync(
         deepscan_client.errors.CancelledError: ``stopped`` returned True.
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
-    track = main_track(evidence.tracks)
+    track = followed_track(evidence)
     if track is None or (audio is None and not evidence.facts.sound):
         return evidence
     start = time.monotonic_ns()

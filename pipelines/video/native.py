@@ -40,7 +40,7 @@ def with_main_face(
         deepscan_client.errors.CancelledError: ``stopped`` returned True.
         deepscan_client.errors.DeepScanError: a network did not answer.
     """
-    track = body.main_track(evidence.tracks)
+    track = body.followed_track(evidence)
     window = None if track is None else watched(track.times)
     if track is None or window is None or (audio is None and not evidence.facts.sound):
         return body.with_biometrics(evidence, path, infer, stopped)

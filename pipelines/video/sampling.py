@@ -34,20 +34,22 @@ class OpenVideo:
     Args:
         source: the frames.
         facts: of the file.
+        window: some seconds, from and to, that are looked at as thickly as asked; all of them where left out.
     """
 
-    def __init__(self, source: Source, facts: VideoFacts) -> None:
-        self._source, self._facts = source, facts
+    def __init__(self, source: Source, facts: VideoFacts, window: tuple[float, float] | None = None) -> None:
+        self._source, self._facts, self._window = source, facts, window
         options, info = facts.options, source.info
-        asked = options.num_frames or round((options.fps or DEFAULT_FPS) * info.seconds)
+        seconds = info.seconds if window is None else window[1] - window[0]
+        asked = options.num_frames or round((options.fps or DEFAULT_FPS) * seconds)
         self._count: int | None = options.num_frames
         self._fps = None if options.num_frames else options.fps or DEFAULT_FPS
-        self.thin = asked > MAX_JUDGED_FRAMES
+        self.thin = asked > MAX_JUDGED_FRAMES and window is None
         """Whether the limit made the sampling thinner than asked."""
         if self.thin:
             self._count, self._fps = MAX_JUDGED_FRAMES, None
         self.wanted = max(1, min(self._count or asked, info.frames))
-        self.step_s = info.seconds / self.wanted
+        self.step_s = seconds / self.wanted
 
     @property
     def facts(self) -> VideoFacts:
@@ -64,7 +66,12 @@ class OpenVideo:
 
     def frames(self) -> Iterator[Held]:
         """The sampled frames in the order of time."""
-        return self._source.held(num_frames=self._count, fps=self._fps)
+        return self._source.held(num_frames=self._count, fps=self._fps, window=self._window)
+
+    def closer(self, window: tuple[float, float]) -> OpenVideo:
+        """Some seconds of the same file, sampled as usual, without heat maps."""
+        options = self._facts.options.model_copy(update={"num_frames": None, "fps": None, "heatmaps": False})
+        return OpenVideo(self._source, replace(self._facts, options=options), window)
 
 
 def open_source(path: Path, threads: int = 1, check: Check | None = None, stage: Infer | None = None) -> Source:

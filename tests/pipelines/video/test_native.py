@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from pipelines.audio.source import decode_audio
 from pipelines.infer import Arrays, Call
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options
-from pipelines.video import source
+from pipelines.video import sampling, source
 from pipelines.video.analyze import Beside, VideoAnalyzer
 from pipelines.video.body import with_biometrics
-from pipelines.video.evidence import VideoEvidence
+from pipelines.video.close import FEW_ASKED, TOO_SHORT, same_face, stretch_of
+from pipelines.video.evidence import TrackEvidence, VideoEvidence
 from pipelines.video.in_step import with_lip_sync
 from pipelines.video.native import with_main_face
 from tests.pipelines.analyzers.portraits import make_clip
@@ -135,6 +136,61 @@ def test_a_recording_beside_the_video_is_what_the_lips_are_laid_against(
     assert rows_of(beside, "lip_sync") != rows_of(own, "lip_sync")
     assert set(lips.more) == {"lip_sync"}
     assert rows_of(lips, "lip_sync")["lip_sync_offset"].score == rows_of(beside, "lip_sync")["lip_sync_offset"].score
+
+
+@pytest.mark.parametrize(("limit", "frames"), [(3, None), (300, 3)])
+def test_a_face_that_was_sampled_thinly_is_looked_at_closer(
+    infer: Counting, film: Path, monkeypatch: pytest.MonkeyPatch, limit: int, frames: int | None
+) -> None:
+    """As in a video of more than five minutes, where detections lie more than a second apart."""
+    analyzer = VideoAnalyzer(ModelRepository(), infer)
+    monkeypatch.setattr(sampling, "MAX_JUDGED_FRAMES", limit)
+    infer.asked.clear()
+    thin = analyzer.evidence(film, Options(num_frames=frames, analyzers=True))
+    assert [len(track) for track in thin.tracks] == [3]
+    assert infer.asked["portrait_cnn"] == 3  # the closer look judges nobody
+    assert thin.thin == (limit == 3)
+    monkeypatch.undo()
+    dense = analyzer.evidence(film, Options(analyzers=True))
+    assert thin.more == dense.more
+    assert {"blink_rate", "mouth_rhythm", "identity_drift"} <= set(rows_of(thin, "biometrics"))
+    assert len(rows_of(thin, "lip_sync")) == 2
+    assert thin.ms["close_look"] > 0
+    assert "close_look" not in dense.ms
+    assert thin.facts.notes[-1] == "the main face was followed from 0.0 to 4.0 s"
+
+
+def test_what_is_left_out_is_told(
+    infer: Counting, film: Path, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    analyzer = VideoAnalyzer(ModelRepository(), infer)
+    few = analyzer.evidence(film, Options(num_frames=4), beside=Beside())
+    assert few.more == {}
+    assert few.facts.notes[-1] == f"lip-sync left out: {FEW_ASKED}"
+    clip = make_clip(np.arange(15) / 25)
+    short = write_video(tmp_path / "short.mp4", [frame.pixels for frame in clip.frames])
+    for asked in (Options(analyzers=True), Options(num_frames=1, analyzers=True)):
+        told = analyzer.evidence(short, asked)
+        assert told.facts.notes[-1] == f"biometrics left out: {TOO_SHORT}"
+
+
+def test_the_closer_look_finds_the_same_face_where_it_stays() -> None:
+    def track(times: list[float], centre: float, number: int = 0) -> TrackEvidence:
+        count = len(times)
+        box = np.array([centre - 50, 0, centre + 50, 100], np.float32)
+        boxes, points, nothing = np.tile(box, (count, 1)), np.zeros((count, 5, 2), np.float32), np.zeros(count)
+        return TrackEvidence(number, np.array(times), boxes, points, nothing, nothing, 0.0, {})
+
+    thin = track([0.0, 24.0, 36.0, 48.0, 300.0], 200, number=7)
+    assert stretch_of(thin, 12.0, 3600.0) == (24.0, 44.0)
+    assert stretch_of(track([300.0], 200), 12.0, 3600.0) == (290.0, 310.0)
+    assert stretch_of(track([3.0], 200), 12.0, 12.0) == (0.0, 12.0)
+    steps = [24.0 + 0.2 * step for step in range(100)]
+    found = same_face((track(steps, 600), track(steps[:60], 210, number=1)), thin)
+    assert found is not None
+    assert (found.number, len(found)) == (7, 60)
+    assert same_face((track(steps, 600),), thin) is None
+    assert same_face((), thin) is None
 
 
 def test_who_leaves_ends_it(infer: Counting, evidence: VideoEvidence, film: Path) -> None:
