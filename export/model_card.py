@@ -36,7 +36,8 @@ def _record(card: ModelCard, record: VersionRecord) -> list[str]:
     lines = [f"## Version {record.version}", "", f"- licence: {record.licence or card.licence.name}"]
     if record.commercial is not None:
         allowed = "allow" if record.commercial else "do not all allow"
-        lines.append(f"- training sources {allowed} commercial use (our reading, no legal advice)")
+        what = "training sources and what it builds on" if "built_on" in record.training else "training sources"
+        lines.append(f"- {what} {allowed} commercial use (our reading, no legal advice)")
     if record.origin:
         lines.append(f"- origin: {record.origin}")
     if card.licence.attribution:

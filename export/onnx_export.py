@@ -26,7 +26,7 @@ from export import face_detector, generate, speaker_embedding, voice_activity
 from export.folders import replace_folder
 from export.graph import add_record_output, compacted, record_words, safetensors_bytes, write_bytes
 from export.networks import INPUTS, example_arrays, half, outputs_of, served_form, weights_of
-from export.provenance import settings_in, told_of
+from export.provenance import bases_of, settings_in, told_of
 from export.quantize import int8_result
 from export.record import WEIGHTS, git_revision, hashes, now, write_record
 from export.templates import add_card, model_name
@@ -34,7 +34,7 @@ from export.torch_graph import SECOND_BATCH, check_outputs, parity, to_onnx
 from training.crops import crops_of
 from training.data.cache import load_cache
 from training.models.localising import localised
-from training.models.registry import NETWORKS, read_checkpoint
+from training.models.registry import NETWORKS, TRANSFER, read_checkpoint
 from training.report import Fit
 
 CONVERTED: dict[str, Callable[[Path], None]] = {
@@ -79,8 +79,8 @@ def export_model(
         target = ModelRepository(repository).root / model / str(version)
         CONVERTED[model](target)
         return target
-    if model not in NETWORKS and not model.startswith("timm/"):
-        known = ", ".join((*CONVERTED, *NETWORKS))
+    if model not in {*NETWORKS, *TRANSFER} and not model.startswith("timm/"):
+        known = ", ".join((*CONVERTED, *NETWORKS, *TRANSFER))
         raise ValueError(f"no exporter for {model!r}: there are {known} and timm/<name>")
     if checkpoint is None:
         raise ValueError(f"{model} is exported from a checkpoint: name one with --checkpoint")
@@ -135,7 +135,7 @@ def export_model(
         "parity": errors,
         "calibration": fit.calibration if fit else None,
         "precisions": precisions,
-        **told_of(checkpoint, state, cache if photos is not None else None),
+        **told_of(checkpoint, state, cache if photos is not None else None, bases_of(entry, models)),
         **(extra or {}),
     }
     write_record(partial, VersionRecord(**fields))
@@ -154,7 +154,7 @@ def _put_in_place(partial: Path, target: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """``python -m export.onnx_export MODEL --checkpoint FILE``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help=f"{', '.join((*CONVERTED, *NETWORKS))}, or timm/<name>")
+    parser.add_argument("model", help=f"{', '.join((*CONVERTED, *NETWORKS, *TRANSFER))}, or timm/<name>")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--models", type=Path, help="model repository")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))

@@ -15,7 +15,9 @@ from deepscan_client.errors import InstallationError
 from export import generate
 from export.folders import replace_folder
 from export.onnx_export import export_model
+from export.provenance import bases_of, built_on
 from export.record import git_revision, now, write_record
+from export.templates import model_name
 from export.voice_verdict import write_voice_verdict
 from training.embeddings import embedded_by
 from training.families import Trained
@@ -62,7 +64,7 @@ def write_repository(
     shutil.copytree(shipped.root, partial, ignore=shutil.ignore_patterns("__pycache__", "*.plan"))
     for each in trained:
         # Its own card: crops may have another size than those of the shipped version.
-        shutil.rmtree(partial / each.entry.name, ignore_errors=True)
+        shutil.rmtree(partial / model_name(each.entry), ignore_errors=True)
         nothing = partial / ".none"  # parity on noise: a user's machine has no cache of the training photos
         export_model(each.entry.name, each.result.model, partial, nothing, 1, False, _told(each, shipped))
     weights = _refit(ModelRepository(partial), trained, members) if members else {}
@@ -76,7 +78,7 @@ def write_repository(
 
 def _told(trained: Trained, shipped: ModelRepository) -> Mapping[str, Any]:
     """Fields of the record."""
-    result = trained.result
+    result, bases = trained.result, bases_of(trained.entry, shipped)
     kept = {name: getattr(trained.settings, name) for name in trained.settings.__dataclass_fields__}
     return {
         "trained_on": trained.sources,
@@ -89,15 +91,16 @@ def _told(trained: Trained, shipped: ModelRepository) -> Mapping[str, Any]:
             "ended": result.ended,
             "validation": trained.measured,
             **(embedded_by(shipped) if trained.entry.takes == "embeddings" else {}),
+            **built_on(bases),
         },
         "calibration": trained.calibration,
-        **licence_of(trained.sources),
+        **licence_of(trained.sources, bases),
     }
 
 
 def _refit(repository: ModelRepository, trained: Sequence[Trained], members: Sequence[str]) -> dict[str, float]:
     """Let the photo way call the members, and write their fusion."""
-    chosen = {each.entry.name: each for each in trained if each.entry.name in members}
+    chosen = {model_name(each.entry): each for each in trained if each.entry.name in members}
     labels = next(iter(chosen.values())).labels
     fitted = fit_fusion(
         {name: each.logits for name, each in chosen.items()},
@@ -105,7 +108,7 @@ def _refit(repository: ModelRepository, trained: Sequence[Trained], members: Seq
         {name: each.calibration for name, each in chosen.items()},
     )
     # What counts nothing is not asked: it would only cost time.
-    speaking = [name for name in members if fitted.weights.get(name, 0.0) > 0] or list(members[:1])
+    speaking = [name for name in chosen if fitted.weights[name] > 0] or list(chosen)[:1]
     _call(repository.root / FACES / "card.yaml", ["face_detector", *speaking])
     fresh = ModelRepository(repository.root)
     fusion = Fusion(
@@ -119,13 +122,14 @@ def _refit(repository: ModelRepository, trained: Sequence[Trained], members: Seq
         fitted_on=fitted.fitted_on,
     )
     sources = tuple(source for name in speaking for source in chosen[name].sources)
+    bases = [base for name in speaking for base in bases_of(chosen[name].entry, repository)]
     record = VersionRecord(
         model=VERDICT,
         version=fresh.latest(VERDICT),
         created=now(),
         git_revision=git_revision(),
         fusion=fusion,
-        **licence_of(sources),
+        **licence_of(sources, bases),
     )
     write_record(fresh.folder(VERDICT), record)
     return dict(fusion.weights)

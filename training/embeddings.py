@@ -15,6 +15,7 @@ from pipelines.infer import run_in_batches
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.video.sequences import embeddings_of
 from training.data.tracks import MARGIN, SIDE, TrackCache
+from training.models.registry import Base
 
 NETWORK = embeddings_of("sequence_rnn")
 
@@ -25,6 +26,13 @@ def embedded_by(repository: ModelRepository) -> dict[str, str]:
         "embeddings_of": NETWORK,
         "embeddings_weights_sha256": repository.record(NETWORK).weights_sha256 or "",
     }
+
+
+def base_of(repository: ModelRepository) -> Base:
+    """The embedding network as what a sequence network builds on; without a record its terms are not known."""
+    there = repository.versions(NETWORK) and repository.has_record(NETWORK)
+    record = repository.record(NETWORK) if there else None
+    return Base(NETWORK, (record and record.licence) or "not told", bool(record and record.commercial))
 
 
 def embed_tracks(

