@@ -7,11 +7,13 @@ import json
 import logging
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 from deepscan_client.errors import DeepScanError
 from ml_backend.training import DeepfakeDetectionTrainer
 from ml_backend.training_config import FAMILIES
+from training.families import CNNS
+from training.settings import Precision
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,6 +27,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--epochs", type=int, metavar="N")
     made.add_argument("--batch-size", type=int, metavar="N")
     made.add_argument("--learning-rate", type=float, metavar="RATE")
+    made.add_argument(
+        "--network", metavar="NAME", help=f"of the family cnn: {', '.join(CNNS)} or timm/<name> (default: {CNNS[0]})"
+    )
+    made.add_argument(
+        "--accumulate", type=int, metavar="N", help="batches in one step: less memory than a larger batch"
+    )
+    made.add_argument("--precision", choices=get_args(Precision), help="default: auto, the faster one")
+    made.add_argument("--focal-gamma", type=float, metavar="G", help="of the focal loss; 0 is the cross-entropy")
+    made.add_argument("--threads", type=int, metavar="N", help="of torch (default: the cores that are free)")
     made.add_argument("--seed", type=int, metavar="N")
     made.add_argument("--licences", choices=("all", "permissive"), default="all", help="default: %(default)s")
     made.add_argument("--minutes", type=float, metavar="M", help="time for training; 0 sets no limit")
@@ -54,6 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
         "seed": options.seed,
+        "network": options.network,
+        "accumulate": options.accumulate,
+        "precision": options.precision,
+        "focal_gamma": options.focal_gamma,
+        "threads": options.threads,
     }
     config = {name: value for name, value in asked.items() if value is not None}
     trainer = DeepfakeDetectionTrainer(
@@ -98,8 +114,9 @@ def _line(row: dict[str, Any]) -> str:
     measured = ", ".join(f"{name} {row[name]:.3f}" for name in ("accuracy", "precision", "recall", "f1", "auc", "eer"))
     return (
         f"{row['network']}: {measured} on {row['items']['validation']} items "
-        f"({row['items']['train']} trained on, {row['epochs']} epochs, {row['seconds']:.0f} s, "
-        f"target {'met' if row['target_met'] else 'not met'})"
+        f"(the founding document claimed an accuracy of {row['claimed_accuracy']}; "
+        f"{row['items']['train']} trained on, {row['epochs']} epochs, {row['seconds']:.0f} s, "
+        f"target {'met' if row['target_met'] else 'not met'}); asked by {row['asked_by']}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +17,12 @@ import torch
 
 from cards.repository import ModelRepository
 from deepscan_client.errors import RequestError
+from export.templates import model_name
 from export.trained import check_target, write_repository
 from ml_backend.training_config import DEFAULT_CONFIG, families_of, settings_of
 from training.data.layout import Licences, data_root, read_data
 from training.data.manifest import Row
-from training.families import SHARES, Trained, networks_of, train_network
+from training.families import CLAIMED, SHARES, Trained, cnn_network, networks_of, train_network
 from training.family_items import Prepared, prepare_clips, prepare_photos, prepare_recordings
 from training.family_plans import plan_network
 from training.models.registry import Network
@@ -29,6 +31,11 @@ from training.settings import FitSettings, Precision
 
 #: On a CPU a run of at most so many items ends after so many minutes, a larger one in proportion.
 MINUTES, ITEMS = 10.0, 500
+ASKED_BY = {
+    "image": "the photo verdict, where its weight is above 0",
+    "video": "clients that name it; the video verdict asks the shipped members",
+    "audio": "the voice verdict",
+}
 MEDIUM = {"cnn": "image", "autoencoder": "image", "rnn": "video", "hybrid": "video", "audio": "audio"}
 
 
@@ -68,17 +75,23 @@ class DeepfakeDetectionTrainer:
 
         Returns:
             For each family ``network``, ``accuracy``, ``precision``, ``recall``, ``f1``, ``auc``, ``eer`` on the
-            validation items, ``target_met``, ``items``, ``seconds`` and more; ``{"skipped": reason}`` where it was not
-            trained. A family of several networks names the best by AUC, and all of them in ``networks``. ``output_dir``
-            and ``verdict`` (the weight of each member of the new photo verdict) stand beside the families.
+            validation items, ``claimed_accuracy`` (what the founding document expected), ``target_met``, ``items``,
+            ``seconds`` and more; ``{"skipped": reason}`` where it was not trained. A family of several networks names
+            the best by AUC, and all of them in ``networks``. ``output_dir`` and ``verdict`` (the weight of each member
+            of the new photo verdict) stand beside the families. ``asked_by`` says who asks the network: what was
+            trained on clips is measured and exported, but the video verdict asks the shipped members.
 
         Raises:
-            RequestError: a value of the configuration is wrong, or the data cannot be read.
-            InstallationError: ``output_dir`` holds something that is no repository.
+            RequestError: a value of the configuration is wrong, the data cannot be read, or torchrun started several
+                processes.
+            InstallationError: ``output_dir`` holds something that is no repository, or the chosen network's pretrained
+                weights are not installed.
         """
         began = time.monotonic()
+        _alone()
         settings = self.settings()
         families = self.families()
+        networks = {family: self._networks(family) for family in families}
         target = Path(self.config["output_dir"])
         check_target(target)
         rows = read_data(data, self.licences)
@@ -94,8 +107,8 @@ class DeepfakeDetectionTrainer:
         trained: dict[str, list[Trained]] = {}
         for family in (each for each in families if each in prepared):
             minutes = limit * SHARES[family] if limit else 0.0
-            for entry in self._networks(family):
-                made = train_network(entry, prepared[family], settings, self._run(entry.name), minutes)
+            for entry in networks[family]:
+                made = train_network(entry, prepared[family], settings, self._run(entry), minutes)
                 trained.setdefault(family, []).append(made)
                 # What the first network measured holds for the machine: timing each again would cost minutes.
                 settings = replace(settings, precision=cast(Precision, made.result.precision))
@@ -117,6 +130,7 @@ class DeepfakeDetectionTrainer:
         Returns:
             For each family a list of ``training.fit.Plan``, or ``{"skipped": reason}``.
         """
+        _alone()
         settings, rows = self.settings(), read_data(data, self.licences)
         limit, plans = self._limit(rows), dict[str, Any]()
         for family in self.families():
@@ -132,7 +146,7 @@ class DeepfakeDetectionTrainer:
                 continue
             minutes = limit * SHARES[family] if limit else 0.0
             plans[family] = [
-                plan_network(entry, own, settings, minutes, self._run(entry.name, fresh=False))
+                plan_network(entry, own, settings, minutes, self._run(entry, fresh=False))
                 for entry in self._networks(family)
             ]
         return plans
@@ -150,9 +164,9 @@ class DeepfakeDetectionTrainer:
         return families_of(self.config)
 
     def _networks(self, family: str) -> list[Network]:
-        side = int(self.config["input_shape"][0])
-        entries = networks_of(family)
-        return [replace(entry, size=side) if entry.name == "deepscan_cnn" else entry for entry in entries]
+        if family == "cnn":
+            return [cnn_network(str(self.config["network"]), int(self.config["input_shape"][0]))]
+        return networks_of(family)
 
     def _prepare(
         self, root: Path, rows: Sequence[Row], families: Sequence[str]
@@ -199,9 +213,9 @@ class DeepfakeDetectionTrainer:
         target = Path(self.config["output_dir"])
         return target.with_name(f"{target.name}.runs")
 
-    def _run(self, name: str, fresh: bool = True) -> Path:
+    def _run(self, entry: Network, fresh: bool = True) -> Path:
         """Folder of a run; what another one left there is removed unless it is to be resumed."""
-        run = self._runs() / name
+        run = self._runs() / model_name(entry)
         if fresh and not self.resume:
             for file in ("last.ckpt", "best.ckpt", "model.pt", "settings.json"):
                 (run / file).unlink(missing_ok=True)
@@ -218,12 +232,15 @@ class DeepfakeDetectionTrainer:
         return {
             "network": trained.entry.name,
             **trained.measured,
+            "claimed_accuracy": CLAIMED[trained.entry.family],
+            "asked_by": ASKED_BY[MEDIUM[trained.entry.family]],
             "target_met": trained.measured["accuracy"] >= float(self.config["target_accuracy"]),
             "items": {"train": sum(source.items for source in trained.sources), "validation": len(trained.labels)},
             "epochs": result.epochs,
             "best_epoch": result.epoch,
             "ended": result.ended,
             "batch_size": trained.settings.batch_size,
+            "accumulate": trained.settings.accumulate,
             "precision_of_training": result.precision,
             "seconds": trained.seconds,
         }
@@ -232,6 +249,17 @@ class DeepfakeDetectionTrainer:
 def _of(family: str, missing: set[int]) -> str:
     words = {"image": "photos", "video": "clips", "audio": "recordings"}[MEDIUM[family]]
     return f"{' or '.join(('real', 'fake')[label] for label in sorted(missing))} {words}"
+
+
+def _alone() -> None:
+    """Raise where torchrun started several processes: each would write the runs and the repository."""
+    count = int(os.environ.get("WORLD_SIZE") or 1)
+    if count > 1:
+        raise RequestError(
+            f"this trains in one process, and torchrun started {count}",
+            remedy="start it without torchrun; several GPUs train one network on cached photos with: "
+            "torchrun --nproc-per-node N -m training.on_cache NETWORK (docs/training.md)",
+        )
 
 
 def _say(text: str) -> None:

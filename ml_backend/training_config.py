@@ -6,13 +6,17 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
+
+import torch
 
 from deepscan_client.errors import RequestError
 from training.families import NETWORKS_OF
-from training.settings import FitSettings
+from training.settings import FitSettings, Precision
 
-#: The founding document's default configuration, and where the result goes.
+#: The founding document's default configuration, where the result goes, and what the document names as a remedy:
+#: ``network`` of the family ``cnn`` (transfer learning), ``accumulate`` batches in a step, ``precision``, the focal
+#: loss's gamma, and torch's ``threads`` (0: as many cores as are free).
 DEFAULT_CONFIG: dict[str, Any] = {
     "batch_size": 32,
     "epochs": 100,
@@ -26,6 +30,11 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "use_class_weights": True,
     "output_dir": "./trained_models",
     "seed": 1,
+    "network": "deepscan_cnn",
+    "accumulate": 1,
+    "precision": "auto",
+    "focal_gamma": 2.0,
+    "threads": 0,
 }
 FAMILIES = tuple(NETWORKS_OF)
 
@@ -56,8 +65,13 @@ def settings_of(config: Mapping[str, Any]) -> FitSettings:
             use_class_weights=config["use_class_weights"],
             use_augmentation=config["use_augmentation"],
             seed=int(config["seed"]),
-            threads=_free_cores(),
+            accumulate=int(config["accumulate"]),
+            precision=_precision(config["precision"]),
+            gamma=float(config["focal_gamma"]),
+            threads=int(config["threads"]) or _free_cores(),
         )
+        if not 0 <= settings.gamma < math.inf:
+            raise ValueError(f"focal_gamma must be a number of at least 0, got {settings.gamma}")
         if not 0 <= settings.seed < 2**32:
             raise ValueError(f"seed must lie from 0 to {2**32 - 1}, got {settings.seed}")
         for name in ("learning_rate", "target_accuracy"):
@@ -85,6 +99,14 @@ def families_of(config: Mapping[str, Any]) -> list[str]:
     if unknown := [name for name in asked if name not in FAMILIES]:
         raise RequestError(f"config: models_to_train: unknown {', '.join(map(str, unknown))}", remedy=remedy)
     return [family for family in FAMILIES if family in asked]
+
+
+def _precision(asked: Any) -> Precision:
+    if asked not in get_args(Precision):
+        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {asked!r}")
+    if asked == "16-mixed" and not torch.cuda.is_available():
+        raise ValueError("precision 16-mixed needs a GPU; a CPU takes bf16-mixed or 32-true")
+    return cast(Precision, asked)
 
 
 def _free_cores() -> int:

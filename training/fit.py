@@ -143,6 +143,7 @@ def fit(
     if trainer.is_global_zero:
         more = {"result": json.dumps({**asdict(result), "model": MODEL}), **(told or {})}
         save_model(run / MODEL, network, module.kept, settings, more)
+    trainer.strategy.barrier()  # no process of several goes on to read what the first has not written
     return result
 
 

