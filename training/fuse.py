@@ -27,6 +27,7 @@ from training.calibrate import DRAWS, balanced_draw, fit
 from training.data.cache import load_cache
 from training.data.pairs import Reconstructions
 from training.data.style import FILE
+from training.held_out_table import write_table
 from training.memory import keep_memory
 from training.models.ensemble import Ensemble, fit_ensemble
 from training.report import Fit, FusedFit, settings_of
@@ -150,6 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("members", nargs="+", metavar="NAME=RUN")
     parser.add_argument("--rule", choices=("sum", "any"), default="sum", help="see cards.record.Fusion")
     parser.add_argument("--keep", action="store_true", help="fit again for members that were chosen before")
+    parser.add_argument("--table", type=Path, help="JSON of what the verdict is worth on each held-out kind")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -173,6 +175,8 @@ def main(arguments: list[str] | None = None) -> int:
     if tight and items is not None and asked_of(tuple(members), tight):
         ends = Ends(tight, shares_inside(photos, items, margin) < tight.inside, photos, margin)
     result = fuse_members(members, options.rule, options.keep, ends)
+    if options.table:
+        write_table(options.table, result, members, ends)
     if ends:
         tell_cut(result, runs, members, ends)
     options.out.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")

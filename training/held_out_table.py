@@ -1,0 +1,92 @@
+"""What a photo verdict is worth on each kind of held-out fake: ``python -m training.fuse ... --table FILE`` writes it.
+
+The kinds of ``training.data.sources.WATCHED`` are the galleries and generators that no run trains on, so that their
+rows are those of a fold that leaves them out. Each fake is ranked against all held-out reals and against those that
+look most like it (``training.scores.peers_of``: its own pipeline's where it has one, else the twelve nearest in style).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.fusion import combine
+from pipelines.metrics import auc
+from training.data.sources import WATCHED
+from training.report import Fit, FusedFit
+from training.scores import Floats, Ints, Scores, kinds_of, rivals_of
+from training.tight import Ends, as_asked
+
+ROUNDS = 500
+
+
+def verdict_odds(fused: FusedFit, members: Mapping[str, tuple[Scores, Fit]], ends: Ends | None) -> Floats:
+    """Log-odds of a verdict on the photos that its members scored, [n], each judged by those that serving would ask."""
+    names = tuple(fused.weights)
+    columns = [
+        members[name][1].calibration.slope * members[name][0].logits + members[name][1].calibration.intercept
+        for name in names
+    ]
+    asked = np.column_stack(columns)
+    if ends is not None:
+        asked = as_asked(asked, names, ends.there, ends.tight)
+    return np.asarray(fused.slope * combine(asked, list(fused.weights.values()), fused.rule) + fused.bias)
+
+
+def kind_rows(values: Floats, scores: Scores, seed: int = 3) -> list[dict[str, Any]]:
+    """One row for each kind of at least five fakes, with 95 % intervals over its fakes.
+
+    Args:
+        values: [n], of the verdict.
+    """
+    rng, peers = np.random.default_rng(seed), rivals_of(scores)
+    reals = values[scores.labels == 0]
+    rows = []
+    for kind in kinds_of(scores):
+        name, rivals = str(scores.sources[kind[0]]), values[peers[kind]]
+        mine = values[kind]
+        alike = (mine[:, None] > rivals).mean(axis=1) + 0.5 * (mine[:, None] == rivals).mean(axis=1)
+        drawn = alike[rng.integers(0, len(kind), (ROUNDS, len(kind)))].mean(axis=1)
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        rows.append(
+            {
+                "kind": name,
+                "fakes": len(kind),
+                "trained_on": name not in WATCHED,
+                "auc": round(_against(mine, reals), 4),
+                "auc_alike": {"value": round(float(alike.mean()), 4), "low": round(low, 4), "high": round(high, 4)},
+            }
+        )
+    return rows
+
+
+def _against(fakes: Floats, reals: Floats) -> float:
+    labels: Ints = np.repeat([1, 0], [len(fakes), len(reals)])
+    return auc(np.concatenate([fakes, reals]), labels)
+
+
+def write_table(path: Path, fused: FusedFit, members: Mapping[str, tuple[Scores, Fit]], ends: Ends | None) -> None:
+    """Write the rows, and their means over all kinds and over those that no run trains on."""
+    scores = next(iter(members.values()))[0]
+    rows = kind_rows(verdict_odds(fused, members, ends), scores)
+    means = {
+        name: {key: round(float(np.mean([pick(row) for row in some])), 4) for key, pick in _MEANS.items()}
+        for name, some in (("all", rows), ("left_out", [row for row in rows if not row["trained_on"]]))
+        if some
+    }
+    content = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "members": sorted(fused.weights),
+        "reals": int((scores.labels == 0).sum()),
+        "means": means,
+        "kinds": rows,
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+_MEANS = {"auc": lambda row: row["auc"], "auc_alike": lambda row: row["auc_alike"]["value"]}
