@@ -74,19 +74,19 @@ def write_table(path: Path, fused: FusedFit, members: Mapping[str, tuple[Scores,
     """Write the rows, and their means over all kinds and over those that no run trains on."""
     scores = next(iter(members.values()))[0]
     rows = kind_rows(verdict_odds(fused, members, ends), scores)
-    means = {
-        name: {key: round(float(np.mean([pick(row) for row in some])), 4) for key, pick in _MEANS.items()}
-        for name, some in (("all", rows), ("left_out", [row for row in rows if not row["trained_on"]]))
-        if some
-    }
+    left_out = [row for row in rows if not row["trained_on"]]
     content = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "members": sorted(fused.weights),
         "reals": int((scores.labels == 0).sum()),
-        "means": means,
+        "means": {name: _means(some) for name, some in (("all", rows), ("left_out", left_out)) if some},
         "kinds": rows,
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-_MEANS = {"auc": lambda row: row["auc"], "auc_alike": lambda row: row["auc_alike"]["value"]}
+def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    return {
+        "auc": round(float(np.mean([row["auc"] for row in rows])), 4),
+        "auc_alike": round(float(np.mean([row["auc_alike"]["value"] for row in rows])), 4),
+    }
