@@ -87,6 +87,8 @@ class GroupResult(Strict):
     eer: float | None = None
     tpr_at_fpr_1: float | None = None
     tpr_at_fpr_5: float | None = None
+    accuracy: float | None = None
+    """Share that is right where a calibrated probability above one half says fake."""
     false_positive_rate: float | None = None
     """Share of the reals labelled ``fake`` at the default operating point."""
     inconclusive_rate: float | None = None

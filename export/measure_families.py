@@ -3,7 +3,8 @@
 Each run's folder has the name of its network, which was exported before. Networks over crops are asked again, as they
 are served, about the photos that ``training.on_cache`` held out and about the watched kinds of fakes (``--photos``);
 with ``--dev FOLDER`` also about ``<group>/{real,fake}/*``, which is a look at data that reports are made of. Networks
-over clips are told by their scores out of fold. All of it also goes into ``benchmarks/results/families.json``.
+over clips are told by their scores out of fold. All of it also goes into ``benchmarks/results/families.json``, the
+accuracy beside what the founding document claimed for the family.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cards.card import FaceDetection, ModelCard
-from cards.record import GroupResult
+from cards.record import Calibration, GroupResult
 from cards.repository import ModelRepository
 from deepscan_client.errors import DeepScanError
 from export import generate
@@ -34,6 +35,7 @@ from pipelines.onnx_infer import OnnxInfer
 from training.crops import crops_of
 from training.data.cache import PhotoCache, load_cache
 from training.data.layout import read_data
+from training.families import CLAIMED
 from training.models.registry import network
 from training.on_cache import parts_of
 from training.prepare import data_folder
@@ -46,8 +48,18 @@ Ints = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
 
-def result(group: str, logits: Floats, labels: Ints, origins: Any = None, unscored: int = 0) -> GroupResult:
-    """One row; intervals draw whole ``origins`` where they are told."""
+def result(
+    group: str,
+    logits: Floats,
+    labels: Ints,
+    origins: Any = None,
+    unscored: int = 0,
+    calibration: Calibration | None = None,
+) -> GroupResult:
+    """One row; intervals draw whole ``origins`` where they are told, accuracy is that of calibrated probabilities."""
+    right = None
+    if calibration is not None:
+        right = round(float((((calibration.slope * logits + calibration.intercept) > 0) == (labels == 1)).mean()), 4)
     low, high = bootstrap_interval(auc, logits, labels, groups=origins)
     return GroupResult(
         group=group,
@@ -59,6 +71,7 @@ def result(group: str, logits: Floats, labels: Ints, origins: Any = None, unscor
         auc_high=round(high, 4),
         eer=round(eer(logits, labels), 4),
         tpr_at_fpr_5=round(tpr_at_fpr(logits, labels, 0.05), 4),
+        accuracy=right,
     )
 
 
@@ -68,7 +81,9 @@ def logits_of(infer: Infer, card: ModelCard, crops: Pixels) -> Floats:
     return np.asarray(answer["LOGIT"][:, 0], np.float64)
 
 
-def held_out(infer: Infer, card: ModelCard, photos: PhotoCache) -> tuple[GroupResult, ...]:
+def held_out(
+    infer: Infer, card: ModelCard, photos: PhotoCache, calibration: Calibration | None
+) -> tuple[GroupResult, ...]:
     """Rows of the held-out photos of known kinds, and of the watched kinds against the same reals."""
     assert card.preprocessing is not None
     size, margin = card.preprocessing.size, card.preprocessing.margin
@@ -81,7 +96,10 @@ def held_out(infer: Infer, card: ModelCard, photos: PhotoCache) -> tuple[GroupRe
     known, truth, watched = logits[: len(parts.held)], labels[parts.held], logits[len(parts.held) :]
     reals = known[truth == 0]
     both = np.concatenate([reals, watched]), np.repeat([0, 1], [len(reals), len(watched)])
-    return result("train/images, held out", known, truth), result("train/images, kinds that only watch", *both)
+    return (
+        result("train/images, held out", known, truth, calibration=calibration),
+        result("train/images, kinds that only watch", *both, calibration=calibration),
+    )
 
 
 def on_folder(infer: Infer, card: ModelCard, repository: ModelRepository, folder: Path) -> tuple[GroupResult, ...]:
@@ -111,29 +129,31 @@ def on_folder(infer: Infer, card: ModelCard, repository: ModelRepository, folder
                 crops = align_faces(photo, faces.landmarks, size, margin)
                 logits.append(float(logits_of(infer, card, crops).max()))
                 labels.append(label)
-        rows.append(result(group.name, np.array(logits), np.array(labels), unscored=missing))
+        calibration = repository.record(card.name).calibration
+        rows.append(result(group.name, np.array(logits), np.array(labels), None, missing, calibration))
     return tuple(rows)
 
 
-def of_clips(run: Path, data: Path) -> tuple[GroupResult, ...]:
+def of_clips(run: Path, data: Path, calibration: Calibration | None) -> tuple[GroupResult, ...]:
     """The row of a network over clips, by its scores out of fold."""
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     rows = [row for row in read_data(data, medium="video") if row.path in scores]
     logits = np.array([scores[row.path] for row in rows], np.float64)
     labels = np.array([row.label for row in rows], np.int64)
-    return (result(CLIPS, logits, labels, np.array([source_of(row) for row in rows])),)
+    return (result(CLIPS, logits, labels, np.array([source_of(row) for row in rows]), calibration=calibration),)
 
 
 def measure(
     run: Path, repository: ModelRepository, photos: PhotoCache | None, dev: Path | None, data: Path
 ) -> tuple[tuple[GroupResult, ...], str]:
     """Rows of one network, and what they were measured on."""
-    card = repository.card(run.name)
+    card, calibration = repository.card(run.name), repository.record(run.name).calibration
     if network(run.name).takes != "crop":
-        return of_clips(run, data), "training clips, each scored by a model that saw neither its source nor its people"
+        told = "training clips, each scored by a model that saw neither its source nor its people"
+        return of_clips(run, data, calibration), told
     infer = OnnxInfer(repository, threads=1)
     try:
-        rows: tuple[GroupResult, ...] = held_out(infer, card, photos) if photos is not None else ()
+        rows: tuple[GroupResult, ...] = held_out(infer, card, photos, calibration) if photos is not None else ()
         told = "held-out training photos, which chose the epoch, and kinds of fakes that no training saw"
         if dev is not None:
             rows += on_folder(infer, card, repository, dev)
@@ -163,10 +183,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table[run.name] = {
             "evaluation": [row.model_dump(exclude_defaults=True) for row in rows],
             "evaluated_on": told,
+            "claimed_accuracy": CLAIMED[network(run.name).family],
             "run": {name: value for name, value in facts.items() if name not in ("network", "settings")},
         }
         for row in rows:
-            print(f"{run.name}: {row.group}: AUC {row.auc} ({row.auc_low} to {row.auc_high}), EER {row.eer}")
+            print(
+                f"{run.name}: {row.group}: AUC {row.auc} ({row.auc_low} to {row.auc_high}), EER {row.eer}, "
+                f"accuracy {row.accuracy} (claimed: {CLAIMED[network(run.name).family]})"
+            )
     options.out.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n", encoding="utf-8")
     generate.write(ModelRepository(options.models))
     return 0

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cards import ModelRepository
+from cards.record import Calibration
 from export.generate import outdated
 from export.measure_families import CLIPS, main, result
 from export.onnx_export import export_model
@@ -21,6 +22,13 @@ def test_a_row_tells_counts_auc_and_its_interval() -> None:
     row = result("a", np.array([0.0, 1, 2, 3]), np.array([0, 0, 1, 1]), unscored=2)
     assert (row.real, row.fake, row.unscored, row.auc, row.eer) == (2, 2, 2, 1.0, 0.0)
     assert row.auc_low == row.auc_high == 1.0
+    assert row.accuracy is None, "without a calibration a logit has no place of one half"
+
+
+def test_accuracy_is_that_of_calibrated_probabilities_at_one_half() -> None:
+    fitted = Calibration(slope=2.0, intercept=-5.0, fitted_on="others", items=4)  # one half at a logit of 2.5
+    row = result("a", np.array([0.0, 1, 2, 3]), np.array([0, 0, 1, 1]), calibration=fitted)
+    assert row.accuracy == 0.75
 
 
 def test_scores_of_clips_go_into_record_page_and_table(tmp_path: Path) -> None:
@@ -38,7 +46,9 @@ def test_scores_of_clips_go_into_record_page_and_table(tmp_path: Path) -> None:
             scores[(folder / f"{number}.mp4").relative_to(data).as_posix()] = value + 0.1 * number
     (run / "scores.json").write_text(json.dumps(scores))
     (run / "facts.json").write_text(json.dumps({"network": "sequence_gru", "seconds": 3.0}))
-    export_model("sequence_gru", run / "last.pt", models, tmp_path / "none", compact=True)
+    fitted = Calibration(slope=1.0, intercept=-2.1, fitted_on="others", items=6)
+    extra = {"calibration": fitted}
+    export_model("sequence_gru", run / "last.pt", models, tmp_path / "none", extra=extra, compact=True)
     told = ["--models", str(models), "--data", str(data), "--out", str(tmp_path / "out.json")]
     assert main([str(run), *told, "--photos", str(tmp_path / "none")]) == 0
     repository = ModelRepository(models)
@@ -48,3 +58,6 @@ def test_scores_of_clips_go_into_record_page_and_table(tmp_path: Path) -> None:
     assert "AUC" in (models / "sequence_gru" / "MODEL_CARD.md").read_text()
     table = json.loads((tmp_path / "out.json").read_text())
     assert table["sequence_gru"]["run"] == {"seconds": 3.0}
+    assert table["sequence_gru"]["claimed_accuracy"] == "94-97 %"
+    # Of the fakes' 2.0, 2.1 and 2.2 one lies above one half.
+    assert row.accuracy == table["sequence_gru"]["evaluation"][0]["accuracy"] == 0.6667
