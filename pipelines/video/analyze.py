@@ -162,9 +162,9 @@ class VideoAnalyzer:
             evidence, missing = watching.close_look(evidence)
             if missing:
                 what = " and ".join([*["biometrics"] * bodies, *["lip-sync"] * lips])
-                return _noted(evidence, f"{what} left out: {missing}")
+                return evidence.noted(f"{what} left out: {missing}")
             if evidence.facts.decoder.startswith("dali"):
-                evidence = _noted(evidence, SECOND_LOOK)
+                evidence = evidence.noted(SECOND_LOOK)
         if bodies and lips:
             return with_main_face(evidence, path, self.infer, stopped, audio)
         if bodies:
@@ -289,7 +289,7 @@ class Watching:
                 track = same_face(again.tracks(), track)
             ms = {**evidence.ms, "close_look": (time.monotonic_ns() - start) / 1e6}
             evidence = replace(evidence, facts=self._video.facts, close=track, ms=ms)
-            evidence = _noted(evidence, f"the main face was followed from {begin:.1f} to {end:.1f} s")
+            evidence = evidence.noted(f"faces were looked for five times a second from {begin:.1f} to {end:.1f} s")
         return evidence, TOO_SHORT if track is None or watched(track.times) is None else ""
 
     @contextmanager
@@ -402,11 +402,6 @@ class Watching:
         self._drew[card.name] = digest_hex(answer["RECORD"][0])
         landmarks = Faces.join([face.faces for face in seen]).landmarks
         return Heat(packed(answer["CAM"]), unit_square_to_picture(landmarks, *key))
-
-
-def _noted(evidence: VideoEvidence, note: str) -> VideoEvidence:
-    facts = evidence.facts
-    return replace(evidence, facts=replace(facts, notes=(*facts.notes, note)))
 
 
 def analyze_video(

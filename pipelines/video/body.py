@@ -25,6 +25,7 @@ from pipelines.video.leaving import checker
 from pipelines.video.sampling import Held, open_source
 
 NAME = "biometrics"
+UNREAD = "the seconds of the main face do not decode frame by frame, or are too few"
 _LARGE = 2.0
 """Faces of so many times the width of their crop are worth shrinking the picture: to shrink it less does not pay."""
 _DECODER_THREADS = 2
@@ -73,6 +74,8 @@ def with_biometrics(
     start = time.monotonic_ns()
     track = followed_track(evidence)
     body = None if track is None else read_body(evidence, track, path, infer, stopped)
+    if track is not None and body is None:
+        evidence = evidence.noted(f"biometrics left out: {UNREAD}")
     return told(evidence, Measured() if body is None else body.measured, start)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -131,3 +131,7 @@ class VideoEvidence:
     close: TrackEvidence | None = None
     more: dict[str, Any] = field(default_factory=dict)
     """Evidence of others by name (analyzers), as rows of ``deepscan_client.verdict.Evidence``."""
+
+    def noted(self, note: str) -> VideoEvidence:
+        """The same with one more note for the verdict's ``decode.notes``."""
+        return replace(self, facts=replace(self.facts, notes=(*self.facts.notes, note)))

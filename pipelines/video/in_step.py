@@ -23,6 +23,7 @@ from pipelines.audio.speech import CELL, SpeechMeter
 from pipelines.audio.speech import MODEL as SPEECH
 from pipelines.infer import Infer
 from pipelines.video.body import followed_track
+from pipelines.video.close import TOO_SHORT
 from pipelines.video.evidence import VideoEvidence
 from pipelines.video.leaving import Check, checker
 from pipelines.video.lips import Lips, read_lips
@@ -30,6 +31,7 @@ from pipelines.video.sound import known_delay, sound_delay
 from pipelines.video.source import Frame, VideoSource
 
 NAME = "lip_sync"
+NOBODY_SPEAKS = "no two seconds of those that were read have speech and a face that is seen"
 LARGEST = 640
 """Longer side in pixels of the frames that the lips are read from."""
 MOST_FPS = 30.0
@@ -42,10 +44,11 @@ _LEAD_S = 30.0
 
 @dataclass(frozen=True)
 class InStep:
-    """What was measured, and the weights of the networks that took part: name to sha256."""
+    """What was measured or why nothing was, and the weights of the networks that took part: name to sha256."""
 
     sync: Sync | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def with_lip_sync(
 
 def told(evidence: VideoEvidence, found: InStep, started_ns: int) -> VideoEvidence:
     """Evidence with what was measured since ``started_ns``."""
+    if found.missing:
+        evidence = evidence.noted(f"lip-sync left out: {found.missing}")
     return replace(
         evidence,
         weights={**evidence.weights, **found.weights},
@@ -108,7 +113,7 @@ def in_step(
     stopped: Callable[[], bool] | None = None,
     audio: bytes | None = None,
 ) -> InStep:
-    """Measure one face against the sound of its file; nothing is said where there is no sound, no speech or no face.
+    """Measure one face against the sound of its file; without sound, speech or a face, say what is missing.
 
     Args:
         path: a video file; times: seconds of the face's detections, rising, [k]; landmarks: [k, 5, 2] in pixels of the
@@ -117,39 +122,41 @@ def in_step(
     """
     window = watched(times)
     check = checker(stopped)
-    heard = None if window is None else hear(path, window, infer, check, audio)
-    if window is None or heard is None:
-        return InStep()
+    if window is None:
+        return InStep(missing=TOO_SHORT)
+    heard = hear(path, window, infer, check, audio)
+    if isinstance(heard, str):
+        return InStep(missing=heard)
     try:
         video = VideoSource(path, check=check)
         factor = min(1.0, LARGEST / max(video.info.width, video.info.height))
         frames = _frames(video, (window[0], window[1] + 1e-6), check)
         lips = read_lips(frames, times, landmarks, infer, factor)
-    except InputError:
-        return InStep()  # a part of the file that does not decode: the pictures were judged already
+    except InputError as error:  # a part of the file that does not decode: the pictures were judged already
+        return InStep(missing=error.message)
     return laid_against(lips, heard, infer)
 
 
 def hear(
     path: Path, window: tuple[float, float], infer: Infer, check: Check, audio: bytes | None = None
-) -> Heard | None:
-    """The sound for the lips of a window in seconds; None where there is none, or nobody speaks."""
+) -> Heard | str:
+    """The sound for the lips of a window in seconds, or why it is of no use to them."""
     start = max(0.0, window[0] - _LEAD_S)
     try:
         samples = _samples(path, (start, window[1] + _TAIL_S), check, audio)
-    except InputError:
-        return None
+    except InputError as error:
+        return f"no sound ({error.message})"
     meter = SpeechMeter(infer)
     speech = np.concatenate([meter.feed(samples), meter.finish()])
     spoken = (speech[int((window[0] - start) * RATE / CELL) :] > 0.5).any()
-    return Heard(start, samples, speech, meter.record) if spoken else None
+    return Heard(start, samples, speech, meter.record) if spoken else NOBODY_SPEAKS
 
 
 def laid_against(lips: Lips, heard: Heard, infer: Infer) -> InStep:
     """Lips laid against sound."""
     found = lip_sync(lips, heard.samples, heard.speech, infer, heard.start)
     if found is None:
-        return InStep()
+        return InStep(missing=NOBODY_SPEAKS)
     return InStep(found, {NETWORK: found.record, MESH: lips.record, SPEECH: heard.record})
 
 

@@ -47,11 +47,15 @@ def with_main_face(
     start = time.monotonic_ns()
     heard = in_step.hear(path, window, infer, checker(stopped, evidence.facts.options.request_id), audio)
     hearing = time.monotonic_ns() - start
-    found = body.read_body(evidence, track, path, infer, stopped, () if heard is None else POINTS)
+    found = body.read_body(evidence, track, path, infer, stopped, () if isinstance(heard, str) else POINTS)
+    if found is None:
+        evidence = evidence.noted(f"biometrics left out: {body.UNREAD}")
     seen = body.told(evidence, Measured() if found is None else found.measured, start + hearing)
     start = time.monotonic_ns() - hearing
-    if heard is None or found is None or found.kept is None:
-        return in_step.told(seen, in_step.InStep(), start)
+    if isinstance(heard, str):
+        return in_step.told(seen, in_step.InStep(missing=heard), start)
+    if found is None or found.kept is None:
+        return in_step.told(seen, in_step.InStep(missing=body.UNREAD), start)
     kept = found.kept
     enough = len(kept.times) >= 2
     lips = lips_of(kept.times, kept.points, kept.seen, seen.weights[MESH]) if enough else no_lips()

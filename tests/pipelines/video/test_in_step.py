@@ -21,7 +21,7 @@ from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options
 from pipelines.video import in_step
 from pipelines.video.analyze import VideoAnalyzer, analyze_video
-from pipelines.video.in_step import hear, with_lip_sync
+from pipelines.video.in_step import NOBODY_SPEAKS, Heard, hear, with_lip_sync
 from pipelines.video.leaving import checker
 from pipelines.video.sound import sound_delay, sound_of
 from pipelines.video.verdict import UNHEARD, VideoJudge
@@ -104,6 +104,9 @@ def test_nobody_pays_who_did_not_ask_and_silence_says_nothing(
     silent = write_talking(tmp_path / "silent.mkv", face_frames(25 * SECONDS), np.zeros(SECONDS * 16_000, np.float32))
     told = with_lip_sync(analyzer.evidence(silent, Options(num_frames=8)), silent, analyzer.infer)
     assert told.more["lip_sync"] == ()
+    assert told.facts.notes[-1] == f"lip-sync left out: {NOBODY_SPEAKS}"
+    beside = with_lip_sync(evidence, film, analyzer.infer, audio=b"no sound at all")
+    assert beside.facts.notes[-1] == "lip-sync left out: no sound (this is not a recording)"
     assert "av_sync" not in told.weights
 
 
@@ -125,7 +128,7 @@ def test_only_the_sound_of_the_seconds_that_are_watched_is_kept(
 ) -> None:
     monkeypatch.setattr(in_step, "_LEAD_S", 1.0)
     heard = hear(film, (1.5, 2.5), analyzer.infer, checker(None))
-    assert heard is not None
+    assert isinstance(heard, Heard)
     assert heard.start == 0.5
     np.testing.assert_array_equal(heard.samples, sound_of(film)[8000:56000])
 
@@ -145,7 +148,7 @@ def test_the_sound_of_a_large_video_is_read_from_its_file(
     count = sum(map(len, track.blocks()))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert heard is not None
+    assert isinstance(heard, Heard)
     np.testing.assert_allclose(heard.samples, sound_of(film)[: len(heard.samples)], atol=1e-4)
     assert (count, track.info.bytes) == (SECONDS * RATE, large.stat().st_size)
     assert peak < 20e6

@@ -23,7 +23,7 @@ from pipelines.video.analyze import Beside, VideoAnalyzer
 from pipelines.video.body import with_biometrics
 from pipelines.video.close import FEW_ASKED, TOO_SHORT, same_face, stretch_of
 from pipelines.video.evidence import TrackEvidence, VideoEvidence
-from pipelines.video.in_step import with_lip_sync
+from pipelines.video.in_step import NOBODY_SPEAKS, with_lip_sync
 from pipelines.video.native import with_main_face
 from tests.pipelines.analyzers.portraits import make_clip
 from tests.pipelines.video.test_in_step import VOICE, write_talking
@@ -120,6 +120,7 @@ def test_without_sound_or_speech_the_body_is_read_alone(
     infer.asked.clear()
     told = with_main_face(evidence, film, infer, audio=silent.read_bytes())
     assert told.more["lip_sync"] == ()
+    assert told.facts.notes[-1] == f"lip-sync left out: {NOBODY_SPEAKS}"
     assert told.more["biometrics"]
     assert infer.asked["face_mesh"] < 0.7 * FRAMES
     assert "av_sync" not in told.weights
@@ -157,7 +158,7 @@ def test_a_face_that_was_sampled_thinly_is_looked_at_closer(
     assert len(rows_of(thin, "lip_sync")) == 2
     assert thin.ms["close_look"] > 0
     assert "close_look" not in dense.ms
-    assert thin.facts.notes[-1] == "the main face was followed from 0.0 to 4.0 s"
+    assert thin.facts.notes[-1] == "faces were looked for five times a second from 0.0 to 4.0 s"
 
 
 def test_what_is_left_out_is_told(
