@@ -1,9 +1,9 @@
 """Calibrate networks and fuse them on a small validation set: what a user's own training ends with.
 
 The shipped photo verdict is fitted on held-out photos, many of kinds that no run saw (``training.calibrate
---held-out``, ``training.fuse``), that of clips on scores of fold models. A user's folder has neither, so that this uses the
-validation items, which chose the epoch: its numbers are a little optimistic, and the record says on how many items they
-rest.
+--held-out``, ``training.fuse``), that of clips on scores of fold models. A user's folder has neither, so that this uses
+the validation items, which chose the epoch: its numbers are a little optimistic, and the record says on how many items
+they rest.
 """
 
 from __future__ import annotations
