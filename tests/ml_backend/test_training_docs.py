@@ -13,7 +13,7 @@ import pytest
 from cards import ModelRepository
 from ml_backend.train_command import parser
 from ml_backend.training_config import DEFAULT_CONFIG
-from training.families import CLAIMED, CNNS
+from training.families import CLAIMED, CNNS, NETWORKS_OF
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
@@ -43,14 +43,14 @@ def test_claims_stand_beside_the_measured_numbers() -> None:
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
     assert {row[0]: row[1] for row in rows} == CLAIMED
     told = {network: value for _, _, network, value in rows}
-    measured = json.loads((ROOT / "benchmarks" / "results" / "families.json").read_text(encoding="utf-8"))
-    for name, facts in measured.items():
-        assert told.pop(name) == f"{facts['evaluation'][0]['auc']:.3f}", name
     models = ModelRepository()
     for name, record, word in (("voice_cepstra", "voice_cepstra", "page"), ("photo verdict", "image_verdict", "group")):
         areas = [row.auc for row in models.record(record).evaluation if row.auc is not None]
         assert told.pop(name) == f"{min(areas):.3f} to {max(areas):.3f} by {word}"
-    assert told == {}
+    measured = json.loads((ROOT / "benchmarks" / "results" / "families.json").read_text(encoding="utf-8"))
+    assert {name for names in NETWORKS_OF.values() for name in names} - {"voice_cepstra"} <= set(told)
+    for name, value in told.items():
+        assert value == f"{measured[name]['evaluation'][0]['auc']:.3f}", name
 
 
 def test_every_key_option_and_network_is_named() -> None:
