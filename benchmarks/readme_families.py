@@ -11,13 +11,18 @@ def family_lines(told: dict[str, Any] | None) -> list[str]:
         return []
     rows = [
         f"| `{name}` | {row['group']} | {row['real']} / {row['fake']} "
-        f"| {row['auc']:.3f} ({row['auc_low']:.3f} to {row['auc_high']:.3f}) | {100 * row['eer']:.1f} % |"
+        f"| {row['auc']:.3f} ({row['auc_low']:.3f} to {row['auc_high']:.3f}) | {100 * row['eer']:.1f} % "
+        f"| {_percent(row.get('accuracy'))} | {one['claimed_accuracy']} |"
         for name, one in sorted(told.items())
         for row in one["evaluation"]
     ]
     return [
-        "| network | asked about | real / fake | AUC (95 % interval) | EER |",
-        "|---|---|---|---|---|",
+        "| network | asked about | real / fake | AUC (95 % interval) | EER | accuracy | claimed |",
+        "|---|---|---|---|---|---|---|",
         *rows,
         "",
     ]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"

@@ -4,7 +4,8 @@ Each run's folder has the name of its network, which was exported before. Networ
 are served, about the photos that ``training.on_cache`` held out and about the watched kinds of fakes (``--photos``);
 with ``--dev FOLDER`` also about ``<group>/{real,fake}/*``, which is a look at data that reports are made of. Networks
 over clips are told by their scores out of fold. All of it also goes into ``benchmarks/results/families.json``, the
-accuracy beside what the founding document claimed for the family.
+accuracy beside what the founding document claimed for the family. Where a run's folder is gone, its name is enough for
+what can be asked again, and what was measured before stays for the rest.
 """
 
 from __future__ import annotations
@@ -177,9 +178,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     photos = load_cache(options.photos) if options.photos.is_dir() else None
     table = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
     for run in options.runs:
-        rows, told = measure(run, repository, photos, options.dev, options.data)
+        known = table.get(run.name, {})
+        if network(run.name).takes != "crop" and known and not (run / "scores.json").is_file():
+            rows = tuple(GroupResult.model_validate(row) for row in known["evaluation"])
+            told = known["evaluated_on"]
+        else:
+            rows, told = measure(run, repository, photos, options.dev, options.data)
         renew_record(repository, run.name, {"evaluation": [row.model_dump() for row in rows], "evaluated_on": told})
-        facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
+        facts = known.get("run")
+        if facts is None or (run / "facts.json").is_file():
+            facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
         table[run.name] = {
             "evaluation": [row.model_dump(exclude_defaults=True) for row in rows],
             "evaluated_on": told,
