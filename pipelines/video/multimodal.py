@@ -142,7 +142,8 @@ def join(seen: Verdict, heard: Verdict | None, note: str = "") -> Verdict:
     lengths = [part.input.duration_s for part in (seen, heard) if part.input.duration_s is not None]
     notes = (*notes, f"sound: {heard.decode.decoder}", *(f"sound: {each}" for each in heard.decode.notes))
     label = first.label
-    if label is Label.INCONCLUSIVE and second.label is Label.REAL:
+    # A part that is nearly a fake is a doubt, not a part that could not be judged.
+    if label is Label.REAL and second.label is Label.INCONCLUSIVE and Reason.NEAR_THRESHOLD in second.reasons:
         label = second.label
     return replace(
         first,

@@ -98,6 +98,14 @@ def test_what_nobody_can_tell_is_inconclusive() -> None:
     assert (found.label, found.fake_probability) == (Label.INCONCLUSIVE, 0.6)
 
 
+def test_pictures_that_are_nearly_fake_are_not_made_real_by_sound() -> None:
+    doubtful = part(Medium.VIDEO, Label.INCONCLUSIVE, 0.49, reasons=(Reason.NEAR_THRESHOLD,))
+    found = join(doubtful, part(Medium.AUDIO, Label.REAL, 0.1))
+    assert found.label is Label.INCONCLUSIVE
+    assert Reason.NEAR_THRESHOLD in found.reasons
+    assert join(doubtful, part(Medium.AUDIO, Label.FAKE, 0.9)).label is Label.FAKE
+
+
 def test_a_file_without_sound_is_judged_by_its_pictures() -> None:
     found = join(part(Medium.VIDEO, Label.REAL, 0.2), None, "the file has no sound track")
     assert (found.medium, found.label, found.fake_probability) == (Medium.MULTIMODAL, Label.REAL, 0.2)
