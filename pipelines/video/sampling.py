@@ -41,7 +41,7 @@ class OpenVideo:
         self._source, self._facts, self._window = source, facts, window
         options, info = facts.options, source.info
         seconds = info.seconds if window is None else window[1] - window[0]
-        asked = options.num_frames or round((options.fps or DEFAULT_FPS) * seconds)
+        asked = min(options.num_frames or round((options.fps or DEFAULT_FPS) * seconds), info.frames)
         self._count: int | None = options.num_frames
         self._fps = None if options.num_frames else options.fps or DEFAULT_FPS
         self.thin = asked > MAX_JUDGED_FRAMES and window is None

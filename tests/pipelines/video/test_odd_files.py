@@ -69,9 +69,22 @@ def test_the_hour_is_within_the_limit_of_frames(tmp_path: Path, write_video: Wri
     grey = [np.full((32, 32, 3), 99, np.uint8)] * 12
     path = write_video(tmp_path / "a.mp4", grey, times=np.arange(12) * 300.0)
     video = open_video(path, Options())
-    assert video.thin
     assert video.wanted <= MAX_JUDGED_FRAMES
+    assert not video.thin  # there are no more
     assert len(list(video.frames())) == 12
+
+
+def test_a_rate_above_the_file_s_own_is_not_thin(
+    tmp_path: Path, write_video: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "MAX_JUDGED_FRAMES", 30)
+    grey = [np.full((32, 32, 3), 99, np.uint8)] * 25
+    path = write_video(tmp_path / "a.mp4", grey, times=np.arange(25) / 25)
+    video = open_video(path, Options(fps=240))
+    assert not video.thin
+    assert len(list(video.frames())) == 25
+    monkeypatch.setattr(sampling, "MAX_JUDGED_FRAMES", 20)
+    assert open_video(path, Options(fps=240)).thin
 
 
 def test_240_frames_a_second_are_sampled_by_time(tmp_path: Path, write_video: Write, face_frames: Frames) -> None:
