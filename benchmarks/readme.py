@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.readme_families import family_lines
-from benchmarks.readme_photos import photo_lines
+from benchmarks.readme_photos import licence_lines, photo_lines
 from benchmarks.readme_quality import quality_lines
 from benchmarks.readme_videos import lines_of
 
@@ -160,6 +160,11 @@ def network_lines() -> list[str]:
     return family_lines(_read("families.json"))
 
 
+def permissive_lines() -> list[str]:
+    """What licences cost: see :mod:`benchmarks.readme_photos`."""
+    return licence_lines(_read("licences.json"))
+
+
 def target_lines() -> list[str]:
     """See :mod:`benchmarks.readme_quality`."""
     return quality_lines(_read)
@@ -174,6 +179,7 @@ def size_lines() -> list[str]:
 
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "measured": measured_lines,
+    "licences": permissive_lines,
     "voices": voice_lines,
     "videos": video_lines,
     "families": network_lines,

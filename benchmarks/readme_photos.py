@@ -1,4 +1,4 @@
-"""What damage and skin tone do to photos, for the README, from what ``deepscan report --json`` wrote."""
+"""What damage, skin tone and licences do to photos, for the README, from what commands wrote as JSON."""
 
 from __future__ import annotations
 
@@ -32,3 +32,32 @@ def photo_lines(told: dict[str, Any] | None) -> list[str]:
         f"{each['tone']} {each['flagged']['count']} of {each['flagged']['total']}" for each in told["skin_tone"]
     )
     return [*lines, "", f"Real photos flagged by skin tone (individual typology angle of the face): {tones}.", ""]
+
+
+GROUPS = {
+    "openforensics": "composed faces (OpenForensics)",
+    "ffpp_c23": "face swaps (FaceForensics++, c23)",
+    "stylegan": "StyleGAN",
+    "chat_galleries": "galleries of chat models",
+    "diffusion_galleries": "galleries of diffusion models",
+    "left_out": "four kinds that no run sees",
+    "pseudo": "pseudo-fakes",
+    "all": "mean over all kinds",
+}
+
+
+def licence_lines(told: dict[str, Any] | None) -> list[str]:
+    """The same network trained on all sources and on those that allow commercial use, side by side."""
+    if not told:
+        return []
+    runs = told["runs"]
+    heads = [
+        f"{name}: {run['reals']:,} real, {run['fakes']:,} fake, {run['sources']} sources, {run['steps']:,} steps"
+        for name, run in runs.items()
+    ]
+    lines = [f"| held-out photos, AUC against reals alike | {' | '.join(heads)} |", "|---|" + "---|" * len(runs)]
+    for group, words in GROUPS.items():
+        cells = [run["groups"].get(group, {}).get("auc_alike") for run in runs.values()]
+        if any(cell is not None for cell in cells):
+            lines.append(f"| {words} | {' | '.join('n/a' if cell is None else f'{cell:.3f}' for cell in cells)} |")
+    return [*lines, ""]

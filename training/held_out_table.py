@@ -79,13 +79,14 @@ def write_table(path: Path, fused: FusedFit, members: Mapping[str, tuple[Scores,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "members": sorted(fused.weights),
         "reals": int((scores.labels == 0).sum()),
-        "means": {name: _means(some) for name, some in (("all", rows), ("left_out", left_out)) if some},
+        "means": {name: mean_rows(some) for name, some in (("all", rows), ("left_out", left_out)) if some},
         "kinds": rows,
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
+def mean_rows(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over the kinds of some rows."""
     return {
         "auc": round(float(np.mean([row["auc"] for row in rows])), 4),
         "auc_alike": round(float(np.mean([row["auc_alike"]["value"] for row in rows])), 4),

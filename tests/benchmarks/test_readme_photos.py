@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.readme_photos import SHOWN, photo_lines
+from benchmarks.readme_photos import SHOWN, licence_lines, photo_lines
 
 
 def share(count: int, total: int) -> dict[str, float]:
@@ -25,3 +25,18 @@ def test_each_damage_has_its_row_and_each_tone_its_count() -> None:
 
 def test_without_a_report_there_is_nothing_to_say() -> None:
     assert photo_lines(None) == []
+
+
+def test_licences_stand_side_by_side() -> None:
+    run = {"reals": 3000, "fakes": 2500, "sources": 60, "steps": 900}
+    told = {
+        "runs": {
+            "all": {**run, "groups": {"all": {"auc_alike": 0.8}, "stylegan": {"auc_alike": 0.75}}},
+            "permissive": {**run, "fakes": 1600, "groups": {"all": {"auc_alike": 0.7}}},
+        }
+    }
+    lines = licence_lines(told)
+    assert "all: 3,000 real, 2,500 fake, 60 sources, 900 steps" in lines[0]
+    assert "permissive: 3,000 real, 1,600 fake" in lines[0]
+    assert lines[2:] == ["| StyleGAN | 0.750 | n/a |", "| mean over all kinds | 0.800 | 0.700 |", ""]
+    assert licence_lines(None) == []
