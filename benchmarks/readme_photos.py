@@ -34,6 +34,26 @@ def photo_lines(told: dict[str, Any] | None) -> list[str]:
     return [*lines, "", f"Real photos flagged by skin tone (individual typology angle of the face): {tones}.", ""]
 
 
+def held_out_lines(told: dict[str, Any] | None) -> list[str]:
+    """A sentence on the galleries and generators that no run trains on, from what ``training.fuse --table`` wrote."""
+    if not told:
+        return []
+    areas = ", ".join(
+        f"`{row['kind']}` {row['auc_alike']['value']:.3f} ({row['auc_alike']['low']:.3f} to "
+        f"{row['auc_alike']['high']:.3f}, {row['fakes']} fakes)"
+        for row in told["kinds"]
+        if not row["trained_on"]
+    )
+    every, left = (told["means"][name]["auc_alike"] for name in ("all", "left_out"))
+    return [
+        "Of the training data's own kinds, two galleries and two generators are left out of every training; each of "
+        f"their fakes beside those of {told['reals']} held-out reals that look most like it: AUC {areas}, mean "
+        f"{left:.3f}; all held-out kinds and pseudo-fakes {every:.3f} "
+        "([benchmarks/results/held_out_images.json](benchmarks/results/held_out_images.json)).",
+        "",
+    ]
+
+
 GROUPS = {
     "openforensics": "composed faces (OpenForensics)",
     "ffpp_c23": "face swaps (FaceForensics++, c23)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.readme_photos import SHOWN, licence_lines, photo_lines
+from benchmarks.readme_photos import SHOWN, held_out_lines, licence_lines, photo_lines
 
 
 def share(count: int, total: int) -> dict[str, float]:
@@ -40,3 +40,15 @@ def test_licences_stand_side_by_side() -> None:
     assert "permissive: 3,000 real, 1,600 fake" in lines[0]
     assert lines[2:] == ["| StyleGAN | 0.750 | n/a |", "| mean over all kinds | 0.800 | 0.700 |", ""]
     assert licence_lines(None) == []
+
+
+def test_kinds_that_no_run_trains_on_are_named() -> None:
+    def row(kind: str, seen: bool) -> dict[str, object]:
+        return {"kind": kind, "fakes": 31, "trained_on": seen, "auc_alike": {"value": 0.8, "low": 0.7, "high": 0.9}}
+
+    means = {"all": {"auc_alike": 0.9}, "left_out": {"auc_alike": 0.81}}
+    told = {"reals": 479, "means": means, "kinds": [row("stylegan3", True), row("gpt_image", False)]}
+    (line, _) = held_out_lines(told)
+    assert "`gpt_image` 0.800 (0.700 to 0.900, 31 fakes), mean 0.810; all held-out kinds and pseudo-fakes 0.900" in line
+    assert "stylegan3" not in line
+    assert held_out_lines(None) == []
