@@ -172,7 +172,8 @@ def test_240_frames_a_second(tmp_path: Path, write_video: Write, codec: str) -> 
 ONE = {
     "a.mp4": ("libx264", {}),
     "a.webm": ("libvpx-vp9", {}),
-    "c.mp4": ("libx265", {"x265-params": "log-level=none:pools=none"}),
+    # Not MP4: FFmpeg's muxer fails there now and then on a single HEVC picture.
+    "c.mkv": ("libx265", {"x265-params": "log-level=none:pools=none:frame-threads=1"}),
     "a.mov": ("prores_ks", {}),
     "b.mp4": ("libsvtav1", {"svtav1-params": "lp=1"}),
 }
