@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from cards.record import Calibration, DataSource, OperatingPoint
+from training.data.pairs import KINDS
 from training.data.photo_split import training_photos
 from training.data.photos import load_photos
 from training.data.sources import PAIRS
@@ -89,7 +90,7 @@ def run_settings(checkpoint: Path) -> dict[str, Any]:
         "crops_seen": progress["steps"] * settings.pairs * 2,
         "loss": "binary cross-entropy + pairwise ranking",
         "optimiser": "AdamW, cosine, averaged weights",
-        "pseudo_fakes": ["self-blended", "cross-blended", "autoencoder reconstruction, whole and in part"],
+        "pseudo_fakes": [kind.replace("_", " ") for kind in KINDS[1:] if getattr(settings, kind) > 0],
         "autoencoder": "TAESD, FLUX.2 variant (MIT), used in training only",
     }
 
