@@ -164,6 +164,16 @@ def measure(
     return rows, told
 
 
+def keep(repository: ModelRepository, table: dict[str, Any], name: str, rows: Sequence[GroupResult], told: str) -> None:
+    """Write rows of a network into its record and, beside the founding document's claim, into the table."""
+    renew_record(repository, name, {"evaluation": [row.model_dump() for row in rows], "evaluated_on": told})
+    table[name] = {
+        "evaluation": [row.model_dump(exclude_defaults=True) for row in rows],
+        "evaluated_on": told,
+        "claimed_accuracy": CLAIMED[network(name).family],
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure runs and write records."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -184,20 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             told = known["evaluated_on"]
         else:
             rows, told = measure(run, repository, photos, options.dev, options.data)
-        renew_record(repository, run.name, {"evaluation": [row.model_dump() for row in rows], "evaluated_on": told})
+        keep(repository, table, run.name, rows, told)
         facts = known.get("run")
         if facts is None or (run / "facts.json").is_file():
             facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
-        table[run.name] = {
-            "evaluation": [row.model_dump(exclude_defaults=True) for row in rows],
-            "evaluated_on": told,
-            "claimed_accuracy": CLAIMED[network(run.name).family],
-            "run": {name: value for name, value in facts.items() if name not in ("network", "settings")},
-        }
+        table[run.name]["run"] = {name: value for name, value in facts.items() if name not in ("network", "settings")}
         for row in rows:
             print(
                 f"{run.name}: {row.group}: AUC {row.auc} ({row.auc_low} to {row.auc_high}), EER {row.eer}, "
-                f"accuracy {row.accuracy} (claimed: {CLAIMED[network(run.name).family]})"
+                f"accuracy {row.accuracy} (claimed: {table[run.name]['claimed_accuracy']})"
             )
     options.out.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n", encoding="utf-8")
     generate.write(ModelRepository(options.models))

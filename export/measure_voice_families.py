@@ -18,15 +18,12 @@ import torch
 from cards.record import Calibration, GroupResult
 from cards.repository import ModelRepository
 from export import generate
-from export.measure import renew_record
-from export.measure_families import TARGET, result
+from export.measure_families import TARGET, keep, result
 from training.audio.cache import load_voice_cache
 from training.audio.conditions import CONDITIONS
 from training.audio.members import SHIPPED, Members, hear_members
-from training.families import CLAIMED
 
 TOLD = "speech that trained no voice network: copies by two left-out families of vocoders and whole synthesisers"
-FAMILY = "audio"
 
 
 def rows_of(part: Members, name: str, group: str, calibration: Calibration | None) -> tuple[GroupResult, ...]:
@@ -61,12 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for part, group in zip(parts, ("other speakers", "other sources"), strict=True)
             for row in rows_of(part, name, group, calibration)
         ]
-        renew_record(repository, name, {"evaluation": [row.model_dump() for row in rows], "evaluated_on": TOLD})
-        table[name] = {
-            "evaluation": [row.model_dump(exclude_defaults=True) for row in rows],
-            "evaluated_on": TOLD,
-            "claimed_accuracy": CLAIMED[FAMILY],
-        }
+        keep(repository, table, name, rows, TOLD)
         for row in rows:
             print(f"{name}: {row.group}: AUC {row.auc} ({row.auc_low} to {row.auc_high}), accuracy {row.accuracy}")
     options.out.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n", encoding="utf-8")

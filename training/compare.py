@@ -31,8 +31,7 @@ from training.scores import out_of_fold
 
 def column(run: Path, cache: Path) -> dict[str, Any]:
     """What one run was trained on and is worth."""
-    settings, _ = settings_of(run / "last.pt")
-    state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)
+    settings, progress = settings_of(run / "last.pt")
     photos, styles = load_cache(cache / "photos"), np.load(cache / "photos" / FILE)
     scores = out_of_fold(run, photos, settings, None, Reconstructions(cache / "recon"), styles)
     rows = kind_rows(scores.logits, scores)
@@ -44,8 +43,8 @@ def column(run: Path, cache: Path) -> dict[str, Any]:
     groups["all"] = rows
     return {
         "licences": settings.licences,
-        "steps": state["step"],
-        "minutes": round(state["spent"] / 60, 1),
+        "steps": progress["steps"],
+        "minutes": progress["minutes_spent"],
         "reals": sum(row.label == 0 for row in learnt),
         "fakes": sum(row.label == 1 for row in learnt),
         "sources": len({(row.source, row.label) for row in learnt}),

@@ -32,7 +32,7 @@ from training.memory import keep_memory
 from training.models.ensemble import Ensemble, fit_ensemble
 from training.report import Fit, FusedFit, settings_of
 from training.scores import Floats, Ints, Scores, kinds_of, mean_kind_auc, out_of_fold, rivals_of
-from training.tight import Ends, as_asked, asked_of, shares_inside, tell_cut
+from training.tight import Ends, asked_of, member_odds, shares_inside, tell_cut
 
 GAIN = 0.005
 """A member stays where the mean AUC falls by more than this without it."""
@@ -113,16 +113,9 @@ def fuse_members(
     for name in names[1:]:
         if not np.array_equal(members[name][0].sources, first.sources):
             raise ValueError(f"{name} scored other photos than {names[0]}")
-    log_odds = np.column_stack(
-        [
-            members[name][1].calibration.slope * members[name][0].logits + members[name][1].calibration.intercept
-            for name in names
-        ]
-    )
-    if ends is not None:
-        if rule != "any":
-            raise ValueError("stand-ins add their odds: --rule any")
-        log_odds = as_asked(log_odds, names, ends.there, ends.tight)
+    if ends is not None and rule != "any":
+        raise ValueError("stand-ins add their odds: --rule any")
+    log_odds = member_odds(members, names, ends)
     found = gains(log_odds, first, names, rule)
     for gain in found:
         _LOG.info("without %s: mean AUC %+.4f (%+.4f to %+.4f)", gain.member, -gain.value, -gain.high, -gain.low)

@@ -15,27 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.fusion import combine
 from pipelines.metrics import auc
 from training.data.sources import WATCHED
 from training.report import Fit, FusedFit
-from training.scores import Floats, Ints, Scores, kinds_of, rivals_of
-from training.tight import Ends, as_asked
+from training.scores import Floats, Ints, Scores, kinds_of, rivals_of, wins_of
+from training.tight import Ends, member_odds
 
 ROUNDS = 500
 
 
 def verdict_odds(fused: FusedFit, members: Mapping[str, tuple[Scores, Fit]], ends: Ends | None) -> Floats:
     """Log-odds of a verdict on the photos that its members scored, [n], each judged by those that serving would ask."""
-    names = tuple(fused.weights)
-    columns = [
-        members[name][1].calibration.slope * members[name][0].logits + members[name][1].calibration.intercept
-        for name in names
-    ]
-    asked = np.column_stack(columns)
-    if ends is not None:
-        asked = as_asked(asked, names, ends.there, ends.tight)
-    return np.asarray(fused.slope * combine(asked, list(fused.weights.values()), fused.rule) + fused.bias)
+    return fused.log_odds(member_odds(members, tuple(fused.weights), ends))
 
 
 def kind_rows(values: Floats, scores: Scores, seed: int = 3) -> list[dict[str, Any]]:
@@ -44,13 +35,11 @@ def kind_rows(values: Floats, scores: Scores, seed: int = 3) -> list[dict[str, A
     Args:
         values: [n], of the verdict.
     """
-    rng, peers = np.random.default_rng(seed), rivals_of(scores)
+    rng, wins = np.random.default_rng(seed), wins_of(values, rivals_of(scores))
     reals = values[scores.labels == 0]
     rows = []
     for kind in kinds_of(scores):
-        name, rivals = str(scores.sources[kind[0]]), values[peers[kind]]
-        mine = values[kind]
-        alike = (mine[:, None] > rivals).mean(axis=1) + 0.5 * (mine[:, None] == rivals).mean(axis=1)
+        name, alike = str(scores.sources[kind[0]]), wins[kind]
         drawn = alike[rng.integers(0, len(kind), (ROUNDS, len(kind)))].mean(axis=1)
         low, high = np.percentile(drawn, [2.5, 97.5])
         rows.append(
@@ -58,7 +47,7 @@ def kind_rows(values: Floats, scores: Scores, seed: int = 3) -> list[dict[str, A
                 "kind": name,
                 "fakes": len(kind),
                 "trained_on": name not in WATCHED,
-                "auc": round(_against(mine, reals), 4),
+                "auc": round(_against(values[kind], reals), 4),
                 "auc_alike": {"value": round(float(alike.mean()), 4), "low": round(low, 4), "high": round(high, 4)},
             }
         )

@@ -24,7 +24,7 @@ Mask = npt.NDArray[np.float32]
 MASK_SIDE = 128
 MASK_MARGIN = 1.6
 #: OpenCV takes one map of x and y together; its second map is then empty.
-_NO_MAP = np.empty(0, dtype=np.float32)
+NO_MAP = np.empty(0, dtype=np.float32)
 RATIOS = (0.35, 0.5, 0.75, 1.0, 1.0, 1.0)
 
 
@@ -58,7 +58,7 @@ def face_mask(rng: np.random.Generator) -> Mask:
     cv2.fillPoly(mask, [shape.round().astype(np.int32)], (1.0,))
     field = smooth_field(rng, side, int(rng.integers(4, 8)), rng.uniform(1.0, 4.0))
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=2).astype(np.float32) + field
-    mask = np.asarray(cv2.remap(mask, grid, _NO_MAP, cv2.INTER_LINEAR), dtype=np.float32)
+    mask = np.asarray(cv2.remap(mask, grid, NO_MAP, cv2.INTER_LINEAR), dtype=np.float32)
     sigma = float(np.exp(rng.uniform(np.log(0.8), np.log(7.0))))
     mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), dtype=np.float32)
     if rng.random() < 0.5:  # keep the soft border inside the shape
@@ -115,7 +115,7 @@ def moved_copy(pixels: Pixels, landmarks: npt.NDArray[np.float32], rng: np.rando
     if strength:
         coarse = rng.normal(0, strength, (6, 6, 2)).astype(np.float32)
         grid += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    moved = cv2.remap(pixels, grid.astype(np.float32), _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(pixels, grid.astype(np.float32), NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, dtype=np.uint8)
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict
 
 from cards.record import Calibration, DataSource, OperatingPoint
+from pipelines.fusion import combine
 from training.data.pairs import KINDS
 from training.data.photo_split import training_photos
 from training.data.photos import load_photos
@@ -64,6 +66,10 @@ class FusedFit(BaseModel):
     """Member: the one that is asked in its place about photos that end at the face (``cards.card.Tight``)."""
     fit: Fit
     """Of the fused log-odds; its own calibration is part of the weights and the bias already."""
+
+    def log_odds(self, asked: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Of the verdict, [n], from those of its members in the order of ``weights``, [n, m]."""
+        return np.asarray(self.slope * combine(asked, list(self.weights.values()), self.rule) + self.bias)
 
     @staticmethod
     def read(path: Path) -> FusedFit:

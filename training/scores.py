@@ -189,6 +189,11 @@ def mean_kind_auc(values: Floats, kinds: Sequence[Ints], peers: Ints) -> float:
     Args:
         values: [n]; kinds: positions of the fakes of each kind; peers: [n, k] positions of reals (``Scores.peers``).
     """
-    rivals = values[peers]
-    wins = (values[:, None] > rivals).mean(axis=1) + 0.5 * (values[:, None] == rivals).mean(axis=1)
+    wins = wins_of(values, peers)
     return float(np.mean([wins[kind].mean() for kind in kinds]))
+
+
+def wins_of(values: Floats, peers: Ints) -> Floats:
+    """How often each item is ranked above those that it is compared with, [n]; a tie is half a win."""
+    rivals = values[peers]
+    return np.asarray((values[:, None] > rivals).mean(axis=1) + 0.5 * (values[:, None] == rivals).mean(axis=1))

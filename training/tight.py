@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cards.card import Tight
-from pipelines.fusion import combine
 from pipelines.image.align import align_faces, face_sizes, inside_shares, inverse_transforms, similarities
 from training.crops import logits_of
 from training.data.cache import PhotoCache
@@ -103,6 +102,16 @@ def as_asked(log_odds: Floats, names: Sequence[str], ends_there: npt.NDArray[np.
     return told
 
 
+def member_odds(members: Mapping[str, tuple[Scores, Fit]], names: Sequence[str], ends: Ends | None = None) -> Floats:
+    """Calibrated log-odds of members on the photos that they scored, [n, m]; ``ends`` as of ``as_asked``."""
+    columns = [
+        fit.calibration.slope * scores.logits + fit.calibration.intercept
+        for scores, fit in map(members.__getitem__, names)
+    ]
+    odds = np.column_stack(columns)
+    return odds if ends is None else as_asked(odds, names, ends.there, ends.tight)
+
+
 def asked_of(names: Sequence[str], tight: Tight | None) -> Mapping[str, str]:
     """The stand-ins among the members of a verdict: of which member each is asked in place.
 
@@ -133,7 +142,7 @@ def tell_cut(fused: FusedFit, runs: Mapping[str, Path], members: Mapping[str, tu
         columns.append(calibration.slope * logits.astype(float) + calibration.intercept)
     there = shares_inside(photos, items, ends.margin, tight=True) < ends.tight.inside
     asked = as_asked(np.column_stack(columns), names, there, ends.tight)
-    values = fused.slope * combine(asked, list(fused.weights.values()), fused.rule) + fused.bias
+    values = fused.log_odds(asked)
     peers = None if scores.peers is None else scores.peers[:count]
     cut = Scores(values, scores.labels[:count], scores.sources[:count], scores.fitted_on, None, peers, items)
     point = fused.fit.operating_points[fused.fit.default_operating_point]

@@ -47,8 +47,9 @@ class OpenVideo:
         self.thin = asked > MAX_JUDGED_FRAMES and window is None
         """Whether the limit made the sampling thinner than asked."""
         if self.thin:
-            self._count, self._fps = MAX_JUDGED_FRAMES, None
-        self.wanted = max(1, min(self._count or asked, info.frames))
+            asked = self._count = MAX_JUDGED_FRAMES
+            self._fps = None
+        self.wanted = max(1, asked)
         self.step_s = seconds / self.wanted
 
     @property

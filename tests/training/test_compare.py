@@ -37,8 +37,7 @@ def test_columns_tell_data_and_worth(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / name).mkdir()
         settings = Settings(licences=licences, held_out=0.0)
         monkeypatch.setitem(SETTINGS, name, settings)
-    monkeypatch.setattr(compare, "settings_of", lambda path: (SETTINGS[path.parent.name], 1))
-    monkeypatch.setattr(compare.torch, "load", lambda *_, **__: {"step": 9, "spent": 90.0})
+    monkeypatch.setattr(compare, "settings_of", lambda path: (SETTINGS[path.parent.name], PROGRESS))
     monkeypatch.setattr(compare, "load_cache", lambda _: photos)
     monkeypatch.setattr(compare, "load_photos", lambda *_: (photos, None))
     monkeypatch.setattr(compare, "Reconstructions", lambda _: None)
@@ -53,3 +52,4 @@ def test_columns_tell_data_and_worth(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 SETTINGS: dict[str, Settings] = {}
+PROGRESS = {"steps": 9, "minutes_spent": 1.5}

@@ -18,12 +18,10 @@ from scipy.spatial import Delaunay
 
 from pipelines.image.align import face_sizes, inverse_transforms, similarities
 from training.data.face_outline import OUTLINE, WHOLE, Points, hull_mask, outline_in_square, plain_hull
-from training.pseudofakes import MASK_MARGIN, MASK_SIDE, Mask, Pixels, blend, coloured_like, mask_in_photo
+from training.pseudofakes import MASK_MARGIN, MASK_SIDE, NO_MAP, Mask, Pixels, blend, coloured_like, mask_in_photo
 
 Landmarks = npt.NDArray[np.float32]
 
-#: OpenCV takes one map of x and y together; its second map is then empty.
-_NO_MAP = np.empty(0, dtype=np.float32)
 _WIDER = 1.3
 #: A ring around the face, so that what lies under a mask's soft border is warped too.
 _RING: Points = OUTLINE[cv2.convexHull(OUTLINE.astype(np.float32), returnPoints=False)[:, 0]]
@@ -118,7 +116,7 @@ def warped_face(
     found = xs[:, None].astype(np.float32) * mine[:, 0] + ys[:, None].astype(np.float32) * mine[:, 1] + mine[:, 2]
     grid = np.zeros((height, width, 2), np.float32)
     grid[ys, xs] = found
-    face = cv2.remap(other, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    face = cv2.remap(other, grid, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(face, dtype=np.uint8), number >= 0
 
 

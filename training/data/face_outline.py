@@ -19,12 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.image.align import TEMPLATE, similarities, template
-from training.pseudofakes import MASK_MARGIN, MASK_SIDE, Mask, smooth_field
+from training.pseudofakes import MASK_MARGIN, MASK_SIDE, NO_MAP, Mask, smooth_field
 
 Points = npt.NDArray[np.float64]
 
-#: OpenCV takes one map of x and y together; its second map is then empty.
-_NO_MAP = np.empty(0, dtype=np.float32)
 _MIDDLE = 56.0
 _Half = tuple[tuple[float, float], ...]
 # The left half of each part as seen in the picture, in the template's 112 px.
@@ -131,7 +129,7 @@ def hull_mask(
         spanned = spanned.mean(axis=0) + (spanned - spanned.mean(axis=0)) * rng.uniform(1.15, 1.5)
     field = smooth_field(rng, MASK_SIDE, int(rng.integers(4, 11)), rng.uniform(0.5, 3.5))
     grid = np.stack(np.meshgrid(np.arange(MASK_SIDE), np.arange(MASK_SIDE)), axis=2).astype(np.float32) + field
-    mask = np.asarray(cv2.remap(_filled(spanned), grid, _NO_MAP, cv2.INTER_LINEAR), np.float32)
+    mask = np.asarray(cv2.remap(_filled(spanned), grid, NO_MAP, cv2.INTER_LINEAR), np.float32)
     whole = name in WHOLE
     shrunk = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 2.4) if whole else 0.6)
     core = (shrunk > 0.99 * max(float(shrunk.max()), 1e-6)).astype(np.float32)
