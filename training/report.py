@@ -125,6 +125,12 @@ class Sourced(Protocol):
         """What made a fake; empty for reals."""
 
 
+def with_sources(before: Sequence[DataSource], fresh: Sequence[DataSource]) -> tuple[DataSource, ...]:
+    """What a network has seen that went on from another one: the sources of before, and those that are new."""
+    known = {(each.source, each.label, each.generator) for each in before}
+    return (*before, *(each for each in fresh if (each.source, each.label, each.generator) not in known))
+
+
 def sources_of(rows: Sequence[Sourced]) -> tuple[DataSource, ...]:
     """The sources of training items with their licences, for a record."""
     counts = Counter((row.label, row.source, row.licence, row.commercial, row.generator) for row in rows)

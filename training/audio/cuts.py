@@ -27,7 +27,7 @@ from training.audio.manifest import VoiceRow, write_rows
 from training.audio.networks import CODED
 from training.audio.pairs import BLOB, ROWS, STEP, TOLD, Cut, held_out, packed
 
-TURNS = ("hifigan", "own_istft", "own_codec", "hifigan", "own_upsampling", "own_autoregressive")
+TURNS = ("hifigan", "own_istft", "hifigan", "own_codec", "hifigan", "own_upsampling")
 """Families of the packed copies, by turns."""
 CODES = (
     *(("mp3", 16_000, bits) for bits in (32_000, 48_000, 64_000, 64_000, 96_000)),

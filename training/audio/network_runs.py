@@ -19,11 +19,12 @@ import torch
 from pipelines.metrics import auc, platt
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.networks import TRAINED
+from training.audio.origins import origin_of
 from training.audio.pairs import HELD, aside, held_out
 from training.audio.train import family_aucs, sources_in
 from training.fusion import calibrate
 from training.models.registry import network
-from training.report import Fit
+from training.report import Fit, with_sources
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,12 +69,13 @@ def finish(run: Path, cache: VoiceCache) -> float:
     (run / "calibration.json").write_text(fit.model_dump_json(indent=1) + "\n", encoding="utf-8")
     np.savez(run / "held.npz", paths=told["held_paths"], logits=logits)
     result = {"steps": told["steps"], "wall_minutes": told["wall_minutes"], "held_out_auc": overall, **found}
+    before = origin_of(told["network"], Path(told["start"])).trained_on if told.get("start") else ()
     torch.save(
         {
             "network": told["network"],
             "state": state,
             "settings": told["settings"],
-            "trained_on": json.dumps([each.model_dump() for each in sources_in(cache, used)]),
+            "trained_on": json.dumps([each.model_dump() for each in with_sources(before, sources_in(cache, used))]),
             "result": json.dumps(result),
         },
         run / "model.pt",

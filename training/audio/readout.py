@@ -34,6 +34,7 @@ from training.audio.members import ENGINES, WITHOUT
 from training.audio.origins import origin_of
 from training.audio.pairs import HELD, Mask, aside
 from training.audio.train import sources_in
+from training.report import with_sources
 
 DRAWN = (0, 1, 2, 3, 4, 5)
 """Draws of damage, 0 the clean one (``training.audio.features.damage_in``)."""
@@ -122,8 +123,7 @@ def refit(name: str, run: Path, cache: VoiceCache, out: Path) -> None:
     line, without = fit_lines(cache, draws, old, used)
     tell_engines(cache, draws, old, without)
     put_line(origin.model, line)
-    known = {(each.source, each.label, each.generator) for each in origin.trained_on}
-    fresh = [each for each in sources_in(cache, used) if (each.source, each.label, each.generator) not in known]
+    trained_on = with_sources(origin.trained_on, sources_in(cache, used))
     out.mkdir(parents=True, exist_ok=True)
     write_lines(out / WITHOUT, without)
     told = {CLIPS: int(used.sum()), "readout_draws": DRAWN, "readout_penalty": SETTINGS.penalty}
@@ -132,7 +132,7 @@ def refit(name: str, run: Path, cache: VoiceCache, out: Path) -> None:
             "network": name,
             "state": origin.model.state_dict(),
             "settings": json.dumps({**origin.settings, **told}),
-            "trained_on": json.dumps([each.model_dump() for each in (*origin.trained_on, *fresh)]),
+            "trained_on": json.dumps([each.model_dump() for each in trained_on]),
             "result": "{}",
         },
         out / "model.pt",

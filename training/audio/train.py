@@ -36,11 +36,12 @@ PARTS = 3
 DAMAGED = (
     "hifigan",
     "own_istft",
+    "cargan",
     "own_codec",
+    "hifigan",
     "own_source_filter",
     "own_upsampling",
     "hifigan",
-    "own_codec",
     "lpc",
 )
 """Turns of the families in damaged draws."""
@@ -89,12 +90,14 @@ def wanted_in(cache: VoiceCache, draw: int, settings: HeadSettings) -> Mask:
     families = cache.column("family")
     some = np.zeros(len(cache), np.bool_)
     for real in np.flatnonzero((cache.labels == 0) & np.array([row.seconds >= 1.5 for row in cache.rows])):
-        own = {str(families[copy]): int(copy) for copy in np.flatnonzero(cache.partner == real)}
+        own: dict[str, list[int]] = {}
+        for copy in np.flatnonzero(cache.partner == real).tolist():
+            own.setdefault(str(families[copy]), []).append(copy)
         some[real] = True
         for step in range(2):
             name = DAMAGED[(int(real) * 2 + step + draw - 1) % len(DAMAGED)]
             if name in own:
-                some[own[name]] = True
+                some[own[name][(int(real) + step + draw) % len(own[name])]] = True
     return wanted & some
 
 

