@@ -1,7 +1,7 @@
 """Calibrate and fuse the voice networks: ``python -m training.audio.calibrate RUN [RUN...]``.
 
 Everything is fitted on clips that the scoring model has not seen: each is scored by a head that left its speaker and
-its kind of vocoder out, clean and under the named conditions, with the voice activity and the quality that
+its vocoder out, clean and under the named conditions, with the voice activity and the quality that
 serving would measure. Written are ``calibration.json`` and ``fusion.json`` of the run; ``export.voice_verdict``
 makes the record of ``audio_verdict``. Nothing here touches ``dev/`` or ``librispeech_test_other_10spk``.
 """
@@ -19,6 +19,7 @@ from cards.record import Calibration
 from pipelines.metrics import auc, ece, platt
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.conditions import CONDITIONS, MEASURES, Heard, chosen_rows, hear_all
+from training.audio.pairs import AGAINST
 from training.audio.quality import nearness
 from training.audio.scale import DEFAULT_POINT, DRAWS, QUANTILES, fit_verdict, refits_of
 from training.audio.scored import SHORT_S, Floats, Scored, mass_of
@@ -31,19 +32,22 @@ _LOG = logging.getLogger(__name__)
 
 
 def out_of_fold(run: Path, cache: VoiceCache, heard: Heard) -> Scored:
-    """Score every clip with heads that saw neither its speaker nor, for a fake, its family; of several the mean.
+    """Score every clip with heads that saw neither its speaker nor, for a fake, its generator; of several the mean.
 
-    Clips with less than 1.5 s of speech and families that no head left out are dropped.
+    Clips with less than 1.5 s of speech and families of ``AGAINST`` are dropped.
     """
     with np.load(run / "crossed.npz") as held:
         told = {name: held[name] for name in held.files}
     labels, families = cache.labels[heard.row], cache.column("family")[heard.row]
+    generators = cache.column("generator")[heard.row]
     part = np.array([cache.rows[row].fold % PARTS for row in heard.row])
     total, count = np.zeros(len(heard.row)), np.zeros(len(heard.row))
+    never = ~np.isin(generators, told["generator"]) & ~np.isin(families, AGAINST)  # no head has heard these
     for each in range(len(told["bias"])):
         x = (heard.whole - told["mean"][each]) * told["scale"][each]
         mean = heard.clip_mean(x @ told["weight"][each] + told["bias"][each])
-        fits = (part == told["part"][each]) & ((labels == 0) | (families == told["family"][each])) & np.isfinite(mean)
+        unheard = (labels == 0) | never | (generators == told["generator"][each])
+        fits = (part == told["part"][each]) & unheard & np.isfinite(mean)
         total[fits] += mean[fits]
         count[fits] += 1
     names = np.where(labels == 1, families, cache.column("source")[heard.row])
@@ -67,7 +71,7 @@ def fit_run(run: Path, cache: VoiceCache, heard: Heard) -> tuple[Fit, Scored, Fl
     kinds = np.unique(scored.family[scored.label == 1])
     told = (
         f"{len(np.unique(scored.row))} clips of train/audio and their copies, each scored by a head that saw neither "
-        f"its speaker nor its kind of vocoder, clean and under {len(CONDITIONS) - 1} conditions"
+        f"its speaker nor its vocoder, clean and under {len(CONDITIONS) - 1} conditions"
     )
     reals = scored.label == 0
     fit = Fit(

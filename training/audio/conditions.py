@@ -33,7 +33,6 @@ MEASURES = ("snr_db", "bandwidth_hz", "holes", "speech_s", "clipped_share", "mus
 CONDITIONS = ("clean", "mp3_64", "opus_16", "telephone", "white_20", "white_10", "babble_20", "babble_10", "random")
 FAMILIES = (
     "hifigan",
-    "cargan",
     "own_istft",
     "own_codec",
     "own_upsampling",

@@ -34,7 +34,7 @@ class HeadSettings:
         unpaired: weight of all synthetic speech without real partners together, as a share of the copies'.
     """
 
-    shrinkage: float = 10.0
+    shrinkage: float = 3.0
     penalty: float = 0.5
     logistic: float = 0.0
     unpaired: float = 0.0

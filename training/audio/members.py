@@ -28,7 +28,7 @@ from training.audio.heard import Entry, HeardWindows
 from training.audio.lines import put_line, read_lines
 from training.audio.pairs import HELD, held_out
 from training.audio.scored import SHORT_S, Scored
-from training.audio.train import network_of, wanted_in
+from training.audio.train import network_of, of_good_vocoders, wanted_in
 from training.models.output import VoiceOutput
 from training.models.registry import read_checkpoint
 
@@ -78,7 +78,7 @@ class Members:
 
 def held_cepstra(cache: VoiceCache) -> nn.Module:
     """``voice_cepstra`` that did not see what stands aside."""
-    train, _ = held_out(cache)
+    train = of_good_vocoders(cache, held_out(cache)[0])
     speech, settings = speech_of_cache(cache), HeadSettings()
     draws = [draws_of(cache, speech, [draw], wanted_in(cache, draw, settings))[0] for draw in DRAWN]
     head = fit_head(examples(cache, draws, train, settings), settings)

@@ -45,6 +45,12 @@ DAMAGED = (
     "lpc",
 )
 """Turns of the families in damaged draws."""
+GOOD = ("hifigan", "cargan")
+"""Families that the line through whole windows is fitted on: vocoders that others trained for long. What gives away
+those of a few minutes' training draws the line to itself: without them every family that stands aside is found better
+but own_source_filter, which is one of them."""
+LOCAL_SHRINKAGE = 10.0
+"""Of the line through a second, which is fitted on all families: its places are where pieces were replaced."""
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
@@ -81,6 +87,12 @@ def trainable(cache: VoiceCache, settings: HeadSettings, without: Sequence[str] 
     return np.asarray(paired & ~np.isin(cache.column("family"), without))
 
 
+def of_good_vocoders(cache: VoiceCache, chosen: Mask) -> Mask:
+    """The chosen reals and copies by ``GOOD``; all that is chosen where there are none."""
+    good = np.isin(cache.column("family"), GOOD)
+    return np.asarray(chosen & (good | (cache.labels == 0)) if (chosen & good).any() else chosen)
+
+
 def wanted_in(cache: VoiceCache, draw: int, settings: HeadSettings) -> Mask:
     """Clips that a draw describes: all that train in the clean one; in a damaged one, which costs four times as much,
     reals of 1.5 s and more with two copies each, their families by turns."""
@@ -114,19 +126,19 @@ def network_of(head: Head, local: Head) -> VoiceCepstra:
 
 
 def crossed(cache: VoiceCache, draws: list[Described], settings: HeadSettings) -> dict[str, npt.NDArray[Any]]:
-    """Heads for calibration: each leaves out one family and a third of the speakers, so that every clip has one that
-    knows neither. ``family`` and ``part`` [h], ``mean``, ``scale``, ``weight`` [h, f], ``bias`` [h]."""
-    chosen, families = trainable(cache, settings), cache.column("family")
+    """Heads for calibration: each leaves out one generator and a third of the speakers, so that every clip has one that
+    knows neither. ``generator`` and ``part`` [h], ``mean``, ``scale``, ``weight`` [h, f], ``bias`` [h]."""
+    chosen, generators = trainable(cache, settings), cache.column("generator")
     part_of = np.array([row.fold % PARTS for row in cache.rows])
     names, parts, heads = [], [], []
-    for family in np.unique(families[chosen & (cache.labels == 1)]):
+    for generator in np.unique(generators[of_good_vocoders(cache, chosen) & (cache.labels == 1)]):
         for part in range(PARTS):
-            seen = chosen & (families != family) & (part_of != part)
+            seen = of_good_vocoders(cache, chosen & (generators != generator) & (part_of != part))
             heads.append(fit_head(examples(cache, draws, seen, settings), settings))
-            names.append(str(family))
+            names.append(str(generator))
             parts.append(part)
     return {
-        "family": np.array(names),
+        "generator": np.array(names),
         "part": np.array(parts),
         "mean": np.stack([each.mean for each in heads]),
         "scale": np.stack([each.scale for each in heads]),
@@ -147,13 +159,15 @@ def train_cepstra(
     began = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
     chosen = trainable(cache, settings, (*AGAINST, *without))
-    head = fit_head(examples(cache, draws, chosen, settings), settings)
-    local = fit_head(examples(cache, draws, chosen, settings, local=True), settings)
+    head = fit_head(examples(cache, draws, of_good_vocoders(cache, chosen), settings), settings)
+    near = replace(settings, shrinkage=LOCAL_SHRINKAGE)
+    local = fit_head(examples(cache, draws, chosen, near, local=True), near)
     by_family: dict[str, list[float]] = {}
     for split in () if without else voice_splits(cache.rows, read_voice_folds()):
         if not (split.held & (cache.labels == 1)).any() or not (split.held & (cache.labels == 0)).any():
             continue
-        own = fit_head(examples(cache, draws, chosen & split.train, settings), settings)
+        seen = of_good_vocoders(cache, chosen & split.train)
+        own = fit_head(examples(cache, draws, seen, settings), settings)
         for place, draw in enumerate(draws):
             told = clip_logits(draw, own(draw.whole), len(cache))
             for family, value in family_aucs(cache, told, split.held).items():

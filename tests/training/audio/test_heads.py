@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from training.audio.heads import HeadSettings, clip_mass, examples, fit_head
 from training.audio.manifest import VoiceRow
 from training.audio.scale import NOISE_FLOOR_DB, WORST_FPR, bent, fit_conditions, stricter
 from training.audio.scored import Scored, mass_of
-from training.audio.train import clip_logits, network_of
+from training.audio.train import GOOD, clip_logits, network_of, of_good_vocoders
 
 
 def world(reals: int = 40, seed: int = 1) -> tuple[VoiceCache, Described]:
@@ -145,3 +146,12 @@ def test_conditions_find_that_noise_hides_the_cue() -> None:
     assert (drowned == (snr < NOISE_FLOOR_DB)).all()
     quiet = np.abs(told[snr < 5]).mean()
     assert quiet < 0.5 * np.abs(told[snr > 40]).mean()
+
+
+def test_the_line_is_fitted_on_good_vocoders_where_there_are_any() -> None:
+    cache, _ = world(reals=6)
+    every = np.ones(len(cache), np.bool_)
+    assert of_good_vocoders(cache, every).all(), "none is there: all count"
+    rows = [replace(row, family=GOOD[0]) if row.family == "a" else row for row in cache.rows]
+    some = of_good_vocoders(cache_of(Path(), rows), every)
+    assert {row.family for row, kept in zip(rows, some, strict=True) if kept} == {"", GOOD[0]}

@@ -29,12 +29,12 @@ SOURCES = np.array([f"source_{number % 6}" for number in range(CLIPS)])
 
 
 def members(spread: tuple[float, ...], seed: int = 1) -> Members:
-    """Real clips and a copy of each by either family, clean and in one condition; a member sees the class through noise
-    of this deviation."""
+    """Real clips and a copy of each by either of two families, clean and in one condition; a member sees the class
+    through noise of this deviation."""
     rng = np.random.default_rng(seed)
     label = np.tile([0, 1, 1], 2 * CLIPS).astype(np.int64)
     own = np.tile(np.repeat(np.arange(CLIPS), 3), 2)
-    family = np.where(label == 1, np.tile(["", *HELD], 2 * CLIPS), SOURCES[own])
+    family = np.where(label == 1, np.tile(["", *HELD[:2]], 2 * CLIPS), SOURCES[own])
     condition = np.repeat([0, 1], 3 * CLIPS)
     logits = np.stack([2.0 * label - 1 + each * rng.standard_normal(len(label)) for each in spread], axis=1)
     quality = np.tile([30.0, 8000.0, 0.0, 4.0, 0.0, 0.0, -60.0, -20.0], (len(label), 1))

@@ -108,6 +108,27 @@ def test_a_run_is_measured_on_what_stands_aside_and_can_be_read(tmp_path: Path) 
     assert json.loads((tmp_path / "calibration.json").read_text())["calibration"]["slope"] > 0
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_that_goes_on_begins_with_the_other_and_names_what_that_has_seen(tmp_path: Path) -> None:
+    cache, cut = made()
+    before = tmp_path / "before"
+    train_network("voice_mfcc", cache, cut, Recipe(minutes=0.02, pairs=2), before)
+    finish(before, cache)
+    state = torch.load(before / "model.pt", weights_only=True)
+    seen = json.loads(state["trained_on"])
+    torch.save({**state, "trained_on": json.dumps([*seen, seen[0] | {"source": "elsewhere"}])}, before / "model.pt")
+    after = tmp_path / "after"
+    train_network("voice_mfcc", cache, cut, Recipe(steps=1, minutes=1.0, pairs=2, rate=0.0), after, before)
+    finish(after, cache)
+    ours, theirs = (read_checkpoint(run / "model.pt", "voice_mfcc") for run in (after, before))
+    audio = 0.06 * torch.randn(2, SAMPLES, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        told = [each[1].eval()(audio, torch.ones(2, CELLS)).logit for each in (ours, theirs)]
+    assert (told[0] - told[1]).abs().max() < 0.2
+    assert {each["source"] for each in json.loads(ours[2]["trained_on"])} == {"own", "elsewhere"}
+    assert json.loads(ours[2]["settings"])["begun_from"] == "before"
+
+
 def test_a_rehearsal_measures_inside_what_trains_alone() -> None:
     cache, _ = made()
     whole, held = held_out(cache)
