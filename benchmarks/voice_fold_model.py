@@ -22,10 +22,10 @@ from export.voice_verdict import VERDICT, write_voice_verdict
 from training.audio.cache import VoiceCache, cache_of
 from training.audio.features import draws_of, speech_of_cache
 from training.audio.folds import read_voice_folds, voice_splits
-from training.audio.heads import HeadSettings, examples, fit_head
+from training.audio.heads import HeadSettings
 from training.audio.pairs import HELD, Mask, held_out
 from training.audio.splice import measuring_family
-from training.audio.train import network_of, sources_in, trainable
+from training.audio.train import fit_network, sources_in, trainable, wanted_in
 
 NETWORK = "voice_cepstra"
 _COPIED = ("audio_voice", VERDICT, "voice_activity", "speaker_embedding")
@@ -72,15 +72,16 @@ def fold_repository(run: Path, cache: VoiceCache, target: Path, shipped: ModelRe
     if fusion is None or NETWORK not in fusion.members:
         raise ValueError(f"{VERDICT} is not fused of {NETWORK}")
     chosen = trainable(cache, settings)
-    draws = draws_of(cache, speech_of_cache(cache), list(range(int(told["draws"]))), chosen)
+    speech, numbers = speech_of_cache(cache), range(int(told["draws"]))
+    draws = [draws_of(cache, speech, [number], wanted_in(cache, number, settings))[0] for number in numbers]
     own = np.asarray(chosen & left_out(cache, fusion.members)[0])
-    heads = [fit_head(examples(cache, draws, own, settings, local=local), settings) for local in (False, True)]
+    model = fit_network(cache, draws, own, settings)
     for name in (*_COPIED, *(name for name in fusion.members if name != NETWORK)):
         shutil.copytree(shipped.root / name, target / name)
     checkpoint = target.parent / f"{target.name}-run" / "model.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     sources = json.dumps([source.model_dump() for source in sources_in(cache, own)])
-    torch.save({**state, "state": network_of(*heads).state_dict(), "trained_on": sources, "result": "{}"}, checkpoint)
+    torch.save({**state, "state": model.state_dict(), "trained_on": sources, "result": "{}"}, checkpoint)
     if (run / "calibration.json").is_file():
         shutil.copy2(run / "calibration.json", checkpoint.parent)
     export_model(NETWORK, checkpoint, target)

@@ -125,6 +125,13 @@ def network_of(head: Head, local: Head) -> VoiceCepstra:
     return model.eval()
 
 
+def fit_network(cache: VoiceCache, draws: list[Described], chosen: Mask, settings: HeadSettings) -> VoiceCepstra:
+    """The network on chosen clips: the line through whole windows on copies by good vocoders, the local one on all."""
+    whole = fit_head(examples(cache, draws, of_good_vocoders(cache, chosen), settings), settings)
+    near = replace(settings, shrinkage=LOCAL_SHRINKAGE)
+    return network_of(whole, fit_head(examples(cache, draws, chosen, near, local=True), near))
+
+
 def crossed(cache: VoiceCache, draws: list[Described], settings: HeadSettings) -> dict[str, npt.NDArray[Any]]:
     """Heads for calibration: each leaves out one generator and a third of the speakers, so that every clip has one that
     knows neither. ``generator`` and ``part`` [h], ``mean``, ``scale``, ``weight`` [h, f], ``bias`` [h]."""
@@ -159,9 +166,7 @@ def train_cepstra(
     began = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
     chosen = trainable(cache, settings, (*AGAINST, *without))
-    head = fit_head(examples(cache, draws, of_good_vocoders(cache, chosen), settings), settings)
-    near = replace(settings, shrinkage=LOCAL_SHRINKAGE)
-    local = fit_head(examples(cache, draws, chosen, near, local=True), near)
+    model = fit_network(cache, draws, chosen, settings)
     by_family: dict[str, list[float]] = {}
     for split in () if without else voice_splits(cache.rows, read_voice_folds()):
         if not (split.held & (cache.labels == 1)).any() or not (split.held & (cache.labels == 0)).any():
@@ -193,7 +198,7 @@ def train_cepstra(
     torch.save(
         {
             "network": "voice_cepstra",
-            "state": network_of(head, local).state_dict(),
+            "state": model.state_dict(),
             "settings": json.dumps(kept),
             "trained_on": json.dumps([source.model_dump() for source in sources_in(cache, chosen)]),
             "result": json.dumps({"held_out": {k: round(float(np.nanmean(v)), 4) for k, v in by_family.items()}}),
