@@ -25,7 +25,7 @@ from training.audio.folds import read_voice_folds, voice_splits
 from training.audio.heads import HeadSettings
 from training.audio.pairs import HELD, Mask, held_out
 from training.audio.splice import measuring_family
-from training.audio.train import fit_network, sources_in, trainable, wanted_in
+from training.audio.train import fit_network, of_good_vocoders, sources_in, trainable, wanted_in
 
 NETWORK = "voice_cepstra"
 _COPIED = ("audio_voice", VERDICT, "voice_activity", "speaker_embedding")
@@ -71,10 +71,9 @@ def fold_repository(run: Path, cache: VoiceCache, target: Path, shipped: ModelRe
     fusion = shipped.record(VERDICT).fusion
     if fusion is None or NETWORK not in fusion.members:
         raise ValueError(f"{VERDICT} is not fused of {NETWORK}")
-    chosen = trainable(cache, settings)
     speech, numbers = speech_of_cache(cache), range(int(told["draws"]))
     draws = [draws_of(cache, speech, [number], wanted_in(cache, number, settings))[0] for number in numbers]
-    own = np.asarray(chosen & left_out(cache, fusion.members)[0])
+    own = of_good_vocoders(cache, np.asarray(trainable(cache, settings) & left_out(cache, fusion.members)[0]))
     model = fit_network(cache, draws, own, settings)
     for name in (*_COPIED, *(name for name in fusion.members if name != NETWORK)):
         shutil.copytree(shipped.root / name, target / name)

@@ -46,11 +46,11 @@ DAMAGED = (
 )
 """Turns of the families in damaged draws."""
 GOOD = ("hifigan", "cargan")
-"""Families that the line through whole windows is fitted on: vocoders that others trained for long. What gives away
+"""Families that the lines are fitted on: vocoders that others trained for long. What gives away
 those of a few minutes' training draws the line to itself: without them every family that stands aside is found better
-but own_source_filter, which is one of them."""
+but own_source_filter, which is one of them, and more replaced seconds are hit."""
 LOCAL_SHRINKAGE = 10.0
-"""Of the line through a second, which is fitted on all families: its places are where pieces were replaced."""
+"""Of the line through single seconds."""
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
@@ -126,9 +126,9 @@ def network_of(head: Head, local: Head) -> VoiceCepstra:
 
 
 def fit_network(cache: VoiceCache, draws: list[Described], chosen: Mask, settings: HeadSettings) -> VoiceCepstra:
-    """The network on chosen clips: the line through whole windows on copies by good vocoders, the local one on all."""
-    whole = fit_head(examples(cache, draws, of_good_vocoders(cache, chosen), settings), settings)
+    """The network on chosen clips: its lines through whole windows and through single seconds."""
     near = replace(settings, shrinkage=LOCAL_SHRINKAGE)
+    whole = fit_head(examples(cache, draws, chosen, settings), settings)
     return network_of(whole, fit_head(examples(cache, draws, chosen, near, local=True), near))
 
 
@@ -165,13 +165,14 @@ def train_cepstra(
     """
     began = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
-    chosen = trainable(cache, settings, (*AGAINST, *without))
+    every = trainable(cache, settings, (*AGAINST, *without))
+    chosen = of_good_vocoders(cache, every)
     model = fit_network(cache, draws, chosen, settings)
     by_family: dict[str, list[float]] = {}
     for split in () if without else voice_splits(cache.rows, read_voice_folds()):
         if not (split.held & (cache.labels == 1)).any() or not (split.held & (cache.labels == 0)).any():
             continue
-        seen = of_good_vocoders(cache, chosen & split.train)
+        seen = of_good_vocoders(cache, every & split.train)
         own = fit_head(examples(cache, draws, seen, settings), settings)
         for place, draw in enumerate(draws):
             told = clip_logits(draw, own(draw.whole), len(cache))
