@@ -23,7 +23,7 @@ from training.audio.cache import load_voice_cache
 from training.audio.conditions import CONDITIONS
 from training.audio.members import SHIPPED, Members, hear_members
 
-TOLD = "speech that trained no voice network: copies by two left-out families of vocoders and whole synthesisers"
+TOLD = "speech that trained no voice network: copies by left-out families of vocoders and whole synthesisers"
 
 
 def rows_of(part: Members, name: str, group: str, calibration: Calibration | None) -> tuple[GroupResult, ...]:

@@ -194,7 +194,7 @@ def train_cepstra(
             for place in range(len(draws))
         }
     )
-    _LOG.info("mean over the families that train: %s", {name: round(value, 4) for name, value in means.items()})
+    _LOG.info("mean over the families of copies: %s", {name: round(value, 4) for name, value in means.items()})
     kept = {**asdict(settings), "draws": len(draws), "front": front_mark(), "seconds": time.monotonic() - began}
     torch.save(
         {

@@ -132,7 +132,7 @@ def test_the_mel_of_the_package_has_its_frames() -> None:
 )
 def test_a_vocoder_of_a_package_copies_in_time_with_its_sound(package: str, load: Callable[[], Vocoder]) -> None:
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: a tool of training (docs/training.md)")
+        pytest.skip(f"{package} is not installed: a tool of training (training/EXPERIMENTS.md, voice data)")
     sound = voice(1.0, 1)
     copy, word = load()(sound, np.random.default_rng(0))
     assert abs(len(copy) - len(sound)) <= 256 * 16_000 / OWN_RATE + 2
