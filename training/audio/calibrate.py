@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from cards.record import Calibration
 from pipelines.metrics import auc, ece, platt
@@ -107,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--band", type=float, default=0.0)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
     cache = load_voice_cache(options.cache)
     fit, scored, mass = fit_run(options.run, cache, hear_all(cache, chosen_rows(cache)))
     _LOG.info("%s", fit.model_dump_json(include={"calibration", "operating_points", "by_kind"}))

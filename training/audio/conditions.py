@@ -27,7 +27,7 @@ from training.audio.cache import VoiceCache
 from training.audio.damage import Damage, apply_damage, draw_damage
 from training.audio.features import front_mark
 from training.audio.sounds import Sound
-from training.models.voice_cepstra import CepstralDeviations
+from training.models.voice_deviations import Deviations
 
 MEASURES = ("snr_db", "bandwidth_hz", "holes", "speech_s", "clipped_share", "music", "noise_db", "level_db")
 CONDITIONS = ("clean", "mp3_64", "opus_16", "telephone", "white_20", "white_10", "babble_20", "babble_10", "random")
@@ -90,7 +90,7 @@ class Listener:
 
     def __init__(self) -> None:
         self._infer = OnnxInfer(ModelRepository(), threads=1)
-        self._front = CepstralDeviations().eval()
+        self._front = Deviations().eval()
 
     def hear(self, samples: Sound) -> tuple[Floats, Floats, list[float]]:
         """Features of the windows [w, f], their seconds of speech [w], and the measures of the sound."""

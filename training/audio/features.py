@@ -28,7 +28,7 @@ from training.audio.cache import VoiceCache
 from training.audio.damage import Damage as HowDamaged
 from training.audio.damage import apply_damage, draw_damage
 from training.audio.sounds import Sound
-from training.models.voice_cepstra import COEFFICIENTS, FILTERS, FLOOR, SIZES, CepstralDeviations
+from training.models.voice_deviations import APART, FEATURES, FILTERS, FLOOR, PHASES, SIZES, Deviations
 
 BATCH = 16
 LOCAL = 6
@@ -62,9 +62,13 @@ class Described:
 
 
 def describe(cut: Iterator[tuple[int, Windows]], front: Front, seed: int = 1) -> Described:
-    """Features of the windows of clips, ``(row, its windows)``, in batches."""
-    rng = np.random.default_rng(seed)
+    """Features of the windows of clips, ``(row, its windows)``, in batches.
+
+    Which stretches of a window are kept hangs on the seed, the clip's row and the window's number alone, not on what
+    else is described.
+    """
     clips: list[int] = []
+    numbers: list[int] = []
     weights: list[float] = []
     whole: list[Floats] = []
     local: list[Floats] = []
@@ -75,10 +79,11 @@ def describe(cut: Iterator[tuple[int, Windows]], front: Front, seed: int = 1) ->
         with torch.inference_mode():
             first, second = front(torch.from_numpy(np.stack(audio)), torch.from_numpy(np.stack(mask)))
         whole.append(first.numpy())
-        for values, held in zip(second.numpy(), mask):
+        mine = zip(clips[-len(mask) :], numbers[-len(mask) :], strict=True)
+        for values, held, at in zip(second.numpy(), mask, mine, strict=True):
             # Places whose second lies in the recording.
             most = max(1, int(held.sum()) // 4 - 3)
-            places = rng.integers(min(3, most - 1), most, LOCAL)
+            places = np.random.default_rng([seed, *at]).integers(min(3, most - 1), most, LOCAL)
             local.append(values[places])
         audio.clear()
         mask.clear()
@@ -88,6 +93,7 @@ def describe(cut: Iterator[tuple[int, Windows]], front: Front, seed: int = 1) ->
             audio.append(found.audio[number])
             mask.append(found.mask[number])
             clips.append(clip)
+            numbers.append(number)
             weights.append(float(found.weight[number]))
             if len(audio) == BATCH:
                 flush()
@@ -141,7 +147,7 @@ def load(path: Path) -> tuple[Described, list[str], set[str]]:
 
 def front_mark() -> str:
     """Short name of the preprocessing, the front end and the pairing: features of another one are not read."""
-    front = (windows.LEVEL, windows.DITHER, windows.HOP, windows.BOX, FILTERS, COEFFICIENTS, FLOOR, SIZES)
+    front = (windows.LEVEL, windows.DITHER, windows.HOP, windows.BOX, FILTERS, FLOOR, SIZES, PHASES, APART, FEATURES)
     told = (*front, segments.LOUDNESS_DB, segments.STEP, segments.SMOOTH)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
 
@@ -206,12 +212,13 @@ def draws_of(
     front: Front | None = None,
     mark: str = "",
 ) -> list[Described]:
-    """Draws of the wanted clips, 0 the clean one; what an earlier call left out is added.
+    """Draws of the wanted clips alone, 0 the clean one. The file keeps what every call described, so that a later one
+    adds what is missing and what a caller gets hangs on what it wants, not on the cache's history.
 
     Args:
-        front: in place of the cepstral deviations; mark: its short name, for the files.
+        front: in place of the deviations; mark: its short name, for the files.
     """
-    front = front or CepstralDeviations().eval()
+    front = front or Deviations().eval()
     voices = [cache.samples(int(row)) for row in np.flatnonzero(cache.labels == 0)[::9]]
 
     result = []
@@ -237,5 +244,7 @@ def draws_of(
             parts = [Described(whole.clip[order], whole.weight[order], whole.whole[order], whole.local[order])]
             told = [each.path in done or bool(wanted[number]) for number, each in enumerate(cache.rows)]
             save(file, parts[0], [each.path for each in cache.rows], told)
-        result.append(parts[0])
+        kept = wanted[parts[0].clip]
+        fields = ("clip", "weight", "whole", "local")
+        result.append(Described(*(getattr(parts[0], name)[kept] for name in fields)))
     return result

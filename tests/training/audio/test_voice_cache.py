@@ -169,7 +169,10 @@ def test_committed_folds_cover_the_families_and_leave_each_out_once() -> None:
     folds = read_voice_folds()
     families = {name for fold in folds for name in fold.families}
     own = {"own_istft", "own_upsampling", "own_source_filter", "own_flow", "own_codec", "own_autoregressive"}
-    assert families == {"griffin_lim", "lpc", "world", "hifigan", "cargan", "tts_neural", "tts_classic"} | own
+    assert (
+        families
+        == {"griffin_lim", "lpc", "world", "hifigan", "hifigan_16k", "cargan", "tts_neural", "tts_classic"} | own
+    )
     assert {number for fold in folds for number in fold.speakers} == set(range(SPEAKER_FOLDS))
     assert [fold.name for fold in folds if fold.measures] == ["own_istft"]
     assert family_of("espeak_ng_klatt") in families
