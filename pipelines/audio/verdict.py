@@ -22,6 +22,8 @@ from pipelines.fusion import interval, sigmoid
 from pipelines.records import Shelf, Spoke, abstention_ratio, evidence_rows, models_of, operating_point
 
 MODEL = "audio_verdict"
+MANY_S = 30.0
+"""Seconds of speech beyond which marks are counted by time, not by recording."""
 UNHEARD = (Reason.SILENCE, Reason.NO_SPEECH, Reason.TOO_SHORT)
 """With one of these a label is inconclusive, whatever the networks say."""
 
@@ -59,7 +61,7 @@ class VoiceJudge:
         columns = {name: as_array(values) for name, values in evidence.local.items()}
         local = local_log_odds(columns, evidence.quality, heard.calibrations, fusion)
         rows = stretches(local, evidence.step_s, info.duration_s)
-        spans = suspicious(local, evidence.step_s, info.duration_s, _limit(point, fusion))
+        spans = suspicious(local, evidence.step_s, info.duration_s, _limit(point, fusion, evidence.quality.speech_s))
         if spans and label is not Label.FAKE:
             reasons.append(Reason.SUSPICIOUS_PARTS)
         done = time.monotonic_ns()
@@ -146,11 +148,13 @@ def _far(evidence: VoiceEvidence) -> float:
     return float(np.median(evidence.novelty)) if evidence.novelty else 0.0
 
 
-def _limit(point: OperatingPoint, fusion: Fusion | None) -> float:
-    """Log-odds from which a stretch is suspicious: the strictest operating point, because there are many stretches."""
+def _limit(point: OperatingPoint, fusion: Fusion | None, speech_s: float) -> float:
+    """Log-odds from which a second is suspicious: the strictest operating point's, which speaks of a whole recording,
+    and as much more as there are seconds of speech, because a mark on any of them is one on the recording. Beyond
+    ``MANY_S`` a recording gets one such mark in every so many seconds."""
     strictest = max((each.threshold for each in fusion.operating_points.values()), default=0.0) if fusion else 0.0
     threshold = float(np.clip(max(strictest, point.threshold), 1e-6, 1 - 1e-6))
-    return float(np.log(threshold / (1.0 - threshold)))
+    return float(np.log(threshold / (1.0 - threshold)) + np.log(np.clip(speech_s, 1.0, MANY_S)))
 
 
 def _rows(evidence: VoiceEvidence, heard: _Heard) -> tuple[Evidence, ...]:

@@ -59,6 +59,21 @@ def test_a_low_voice_is_real_and_a_high_one_fake(voice_repository: Make, arithme
     assert Verdict.from_json(fake.to_json()) == fake
 
 
+def test_the_longer_somebody_speaks_the_surer_a_second_must_be(
+    voice_repository: Make, arithmetic: SimpleNamespace
+) -> None:
+    """Two seconds of log-odds 4: a mark in a short recording, chance in one of half a minute, and no rarer beyond."""
+    repository = voice_repository(fusion={})
+
+    def marks(real_s: float, raw: float) -> int:
+        sound = np.concatenate([arithmetic.tone(300, real_s), arithmetic.tone(3000, 2.0)])
+        return len(judged(repository, arithmetic, sound, arithmetic.Infer(high=raw)).suspicious)
+
+    assert [marks(real_s, 2.5) for real_s in (1.0, 12.0, 28.0)] == [1, 0, 0]
+    # Log-odds 6 are over the limit of half a minute and under what a minute and a half would ask without an end.
+    assert marks(28.0, 3.5) == marks(90.0, 3.5) == 1
+
+
 def test_spliced_seconds_are_named_and_drawn_on_the_timeline(
     voice_repository: Make, arithmetic: SimpleNamespace
 ) -> None:
