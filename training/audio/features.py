@@ -10,8 +10,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,10 @@ class Described:
         return Described(
             *(np.concatenate([getattr(p, n) for p in parts]) for n in ("clip", "weight", "whole", "local"))
         )
+
+    def subset(self, chosen: npt.NDArray[Any]) -> Described:
+        """Some windows, by a mask or in an order."""
+        return Described(self.clip[chosen], self.weight[chosen], self.whole[chosen], self.local[chosen])
 
 
 def describe(cut: Iterator[tuple[int, Windows]], front: Front, seed: int = 1) -> Described:
@@ -233,18 +238,15 @@ def draws_of(
         if file.is_file():
             held, paths, done = load(file)
             place = np.array([rows.get(path, -1) for path in paths])
-            known = place[held.clip] >= 0
-            parts.append(Described(place[held.clip][known], held.weight[known], held.whole[known], held.local[known]))
+            here = replace(held, clip=place[held.clip])
+            parts.append(here.subset(here.clip >= 0))
         missing = [number for number, each in enumerate(cache.rows) if wanted[number] and each.path not in done]
         if missing:
             cut = damaged_windows(cache, speech, damage if draw else None, draw, missing)
             parts.append(describe(cut, front, draw))
             whole = Described.join(parts)
-            order = np.argsort(whole.clip, kind="stable")
-            parts = [Described(whole.clip[order], whole.weight[order], whole.whole[order], whole.local[order])]
+            parts = [whole.subset(np.argsort(whole.clip, kind="stable"))]
             told = [each.path in done or bool(wanted[number]) for number, each in enumerate(cache.rows)]
             save(file, parts[0], [each.path for each in cache.rows], told)
-        kept = wanted[parts[0].clip]
-        fields = ("clip", "weight", "whole", "local")
-        result.append(Described(*(getattr(parts[0], name)[kept] for name in fields)))
+        result.append(parts[0].subset(wanted[parts[0].clip]))
     return result

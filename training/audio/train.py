@@ -38,7 +38,7 @@ GOOD = ("hifigan", "cargan")
 those of a few minutes' training draws the line to itself: without them every family that stands aside is found better
 but own_source_filter, which is one of them, and more replaced seconds are hit."""
 DAMAGED = ("hifigan", "hifigan", "cargan")
-"""Turns of the families in damaged draws."""
+"""Turns of the families in damaged draws; of all that train where no good one is there."""
 LOCAL_SHRINKAGE = 10.0
 """Of the line through single seconds."""
 Mask = npt.NDArray[np.bool_]
@@ -90,6 +90,8 @@ def wanted_in(cache: VoiceCache, draw: int, settings: HeadSettings) -> Mask:
     if not draw:
         return wanted
     families = cache.column("family")
+    copied = sorted(set(families[wanted & (cache.partner >= 0)].tolist()))
+    turns = copied if copied and not set(copied) & set(GOOD) else DAMAGED
     some = np.zeros(len(cache), np.bool_)
     for real in np.flatnonzero((cache.labels == 0) & np.array([row.seconds >= 1.5 for row in cache.rows])):
         own: dict[str, list[int]] = {}
@@ -97,7 +99,7 @@ def wanted_in(cache: VoiceCache, draw: int, settings: HeadSettings) -> Mask:
             own.setdefault(str(families[copy]), []).append(copy)
         some[real] = True
         for step in range(2):
-            name = DAMAGED[(int(real) * 2 + step + draw - 1) % len(DAMAGED)]
+            name = turns[(int(real) * 2 + step + draw - 1) % len(turns)]
             if name in own:
                 some[own[name][(int(real) + step + draw) % len(own[name])]] = True
     return wanted & some

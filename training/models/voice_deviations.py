@@ -118,9 +118,8 @@ def levels(bands: Tensor, coefficients: Tensor, valid: Tensor, loud: Tensor, row
     series, found = torch.cat([coefficients, bands], dim=2), []
     for order in range(3):
         if order:
-            share = loud[:, 2:-2]
             series, valid = deltas(series, valid)
-            loud = valid * share
+            loud = valid * loud[:, 2:-2]
         for values, weight in ((series[:, :, :FILTERS], valid), (series, loud)):
             found.append(torch.log(Moments(values, weight, rows).variance() + LEAST + empty) / 2)
     return found

@@ -17,7 +17,7 @@ from training.audio.heads import HeadSettings, clip_mass, examples, fit_head
 from training.audio.manifest import VoiceRow
 from training.audio.scale import NOISE_FLOOR_DB, WORST_FPR, bent, fit_conditions, stricter
 from training.audio.scored import Scored, mass_of
-from training.audio.train import GOOD, clip_logits, network_of, of_good_vocoders
+from training.audio.train import GOOD, clip_logits, network_of, of_good_vocoders, wanted_in
 from training.models.voice_deviations import FEATURES
 
 
@@ -156,3 +156,12 @@ def test_the_line_is_fitted_on_good_vocoders_where_there_are_any() -> None:
     rows = [replace(row, family=GOOD[0]) if row.family == "a" else row for row in cache.rows]
     some = of_good_vocoders(cache_of(Path(), rows), every)
     assert {row.family for row, kept in zip(rows, some, strict=True) if kept} == {"", GOOD[0]}
+
+
+def test_a_damaged_draw_holds_good_vocoders_and_where_there_are_none_those_that_are_there() -> None:
+    cache, _ = world(reals=6)
+    rows = [replace(row, seconds=2.0) for row in cache.rows]
+    good = [replace(row, family=GOOD[0]) if row.family == "a" else row for row in rows]
+    for each, families in ((rows, {"", "a", "b"}), (good, {"", GOOD[0]})):
+        kept = wanted_in(cache_of(Path(), each), 1, HeadSettings())
+        assert {row.family for row, some in zip(each, kept, strict=True) if some} == families
