@@ -59,15 +59,18 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 @pytest.mark.triton
 @pytest.mark.slow
-def test_two_servers_side_by_side_and_a_killed_stub_is_repaired(triton_server: Server) -> None:
-    """Every process of a network is killed; the watcher notices, repairs, and the answers are as before."""
+def test_two_servers_side_by_side_and_a_killed_stub_is_repaired() -> None:
+    """Every process of a network is killed; the watcher notices, repairs, and the answers are as before.
+
+    Nobody watches the other server: one that is busy may repair itself, and its processes are counted here.
+    """
     said: list[str] = []
-    with running_server(report=said.append) as second:
-        assert second.ports != triton_server.ports
-        with DeepScanClient(triton_server.grpc_url) as one, DeepScanClient(second.grpc_url) as two:
+    with running_server(media=[Medium.IMAGE], watch=False) as first, running_server(report=said.append) as second:
+        assert second.ports != first.ports
+        with DeepScanClient(first.grpc_url) as one, DeepScanClient(second.grpc_url) as two:
             before = two.detect_image(PHOTO)
             assert one.detect_image(PHOTO).canonical_json() == before.canonical_json()
-            untouched = set(stub_processes(triton_server.pid))
+            untouched = set(stub_processes(first.pid))
             for pid, model in stub_processes(second.pid).items():
                 if model == "face_detector":
                     os.kill(pid, signal.SIGKILL)
@@ -75,11 +78,11 @@ def test_two_servers_side_by_side_and_a_killed_stub_is_repaired(triton_server: S
             assert watcher is not None
             assert wait_until(lambda: watcher.repairs > 0 and watcher.healthy, 60), said
             assert two.detect_image(PHOTO).canonical_json() == before.canonical_json()
-        assert set(stub_processes(triton_server.pid)) == untouched
+        assert set(stub_processes(first.pid)) == untouched
         processes = tree(second.pid)
         folder = second.folder
-        assert len(regions(os.getpid())) > 0
         name = second._name
+        assert list(SHM.glob(f"{name}*"))
     assert any("face_detector" in line and "repairing" in line for line in said)
     assert not alive(processes)
     assert not list(SHM.glob(f"{name}*"))
