@@ -33,6 +33,8 @@ class VideoFacts:
     decoder: str
     notes: tuple[str, ...]
     cut_off: bool
+    hidden: bool
+    """Whether the file holds frames that it does not show."""
     options: Options
     started_ns: int
     """``time.monotonic_ns()`` at the start of the request."""

@@ -1,23 +1,20 @@
-"""Why a video is not opened, has no frames, or ends early: said from what its header, its index and its length tell;
-and a frame that is too much work."""
+"""Why a video is not opened or has no frames, said from what its header and its length tell; and a frame that is too
+much work."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import IO, Any
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from cards.limits import MAX_IMAGE_PIXELS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
 from pipelines.image.scans import MAX_SCAN_PIXELS
-from pipelines.media import HEAD, begins_like_video, matroska_end
+from pipelines.media import begins_like_video
 
 BROKEN = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises on a broken file: a jump out of it is Python's own OSError."""
@@ -27,28 +24,6 @@ _BOXES = 10_000
 _JPEGS = ("mjpeg", "mjpegb", "amv", "thp", "sp5x")
 _MOST_SCANS = MAX_SCAN_PIXELS // MAX_IMAGE_PIXELS
 """Of one JPEG of a film, as of a photo of the largest size: the size may change in mid-film. Cameras write 1 to 3."""
-
-
-def missing_end(
-    path: Path, container: InputContainer, stream: VideoStream, packets: int, stamps: NDArray[np.int64]
-) -> str:
-    """What is missing at the end of the file, as far as its header tells; empty where nothing is.
-
-    The header of an MP4 counts frames that its edit list leaves out, which is how phones cut videos; its index, after
-    the packets were read, does not. The header of an AVI counts the moments at which a frame is shown again, too.
-    """
-    kind = container.format.name
-    if kind.startswith("matroska"):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            end = matroska_end(file.read(HEAD)) or 0
-        return f"the file ends early: {size:,} of {end:,} bytes are there" if size < end else ""
-    if kind.startswith("mov"):
-        there, told = packets, len(stream.index_entries)
-    else:
-        shown = int(stamps[-1] + np.median(np.diff(stamps))) if len(stamps) > 1 else 0
-        there, told = max(packets, shown), stream.frames
-    return f"the file ends early: {there} of {told} frames are there" if there < told else ""
 
 
 def no_frames(container: InputContainer) -> MediaError:

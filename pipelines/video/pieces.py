@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipelines.video.faults import BROKEN
 from pipelines.video.leaving import Check
-from pipelines.video.source import packet_stamp
+from pipelines.video.packets import packet_stamp
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of the packets of one piece: the memory that it may take, several times on its way."""

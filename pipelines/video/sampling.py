@@ -127,6 +127,7 @@ def open_video(path: Path, options: Options, check: Check | None = None, stage: 
         decoder=info.decoder,
         notes=info.notes,
         cut_off=info.cut_off,
+        hidden=info.hidden,
         options=options,
         started_ns=started,
         probe_ms=(time.monotonic_ns() - started) / 1e6,

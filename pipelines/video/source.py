@@ -17,24 +17,24 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_FRAMES, MAX_VIDEO_SECONDS
+from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
-from pipelines.video.faults import BROKEN, check_scans, missing_end, no_frames, not_opened
+from pipelines.video.ending import missing_end
+from pipelines.video.faults import BROKEN, check_scans, no_frames, not_opened
+from pipelines.video.hidden import hidden_frames
 from pipelines.video.leaving import Check, WatchedFile, checker
 from pipelines.video.moments import wanted_frames
+from pipelines.video.packets import listed, picture_track
 
 Pixels = npt.NDArray[np.uint8]
 
 #: What may be opened. Play lists are left out: they name other files and addresses.
 FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,m4v,mjpeg"
 _WORTH_A_JUMP = 30  # frames
-_LISTED = 256
-"""Packets that are listed between two checks: some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class VideoInfo:
         notes: what a reader of the verdict should know, such as a cut-off end.
         format: kind of file, as FFmpeg calls it; codec: of the picture track.
         cut_off: whether fewer frames are there than the header promises.
+        hidden: whether the file holds frames that it does not show (:mod:`pipelines.video.hidden`).
     """
 
     width: int
@@ -96,6 +97,7 @@ class VideoInfo:
     format: str = ""
     codec: str = ""
     cut_off: bool = False
+    hidden: bool = False
 
 
 class VideoSource:
@@ -119,14 +121,18 @@ class VideoSource:
         self.damaged = 0
         self._check_file()
         with self._open() as (container, stream):
-            self._stamps, self._keys, packets = _packet_times(container, stream, self._check)
-            self._missing = missing_end(self.path, container, stream, packets, self._stamps)
+            there = listed(container, stream, self._check)
+            self._stamps, self._keys = there.stamps, there.keys
+            self._missing = missing_end(self.path, container, stream, there)
+            edits = container.format.name.startswith("mov")
             self._base = float(stream.time_base or 0)
             shape = stream.codec_context.sample_aspect_ratio
             self._aspect = min(4.0, max(0.25, float(shape))) if shape else 1.0
             if not len(self._stamps) or self._base <= 0:
                 raise no_frames(container)
             self._times = (self._stamps - self._stamps[0]) * self._base
+        with self._open(ignore_editlist="1") if edits else contextlib.nullcontext((None, None)) as (_, whole):
+            self._hidden = hidden_frames(there, whole, self.path)
         self._size = (0, 0)
         self.info = self._describe()
 
@@ -194,13 +200,13 @@ class VideoSource:
             )
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+    def _open(self, **options: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         with self.path.open("rb") as handle:
             try:
                 container = av.open(
                     WatchedFile(handle, self._check),
                     mode="r",
-                    options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+                    options={"format_whitelist": FORMATS, "protocol_whitelist": "file", **options},
                     metadata_errors="replace",
                 )
             except BROKEN as error:
@@ -250,7 +256,6 @@ class VideoSource:
                     f"the video is {seconds:,.0f} s long, {MAX_VIDEO_SECONDS:,} s are allowed", remedy="cut it"
                 )
             count = len(self._stamps)
-            notes = [self._missing] if self._missing else []
             return VideoInfo(
                 width=shown.shape[1],
                 height=shown.shape[0],
@@ -261,10 +266,11 @@ class VideoSource:
                 variable=bool(len(gaps) and (np.abs(gaps - usual) > 0.2 * usual).mean() > 0.05),
                 sound=bool(container.streams.audio),
                 decoder=f"pyav {av.__version__}, {stream.codec_context.name}",
-                notes=tuple(notes),
+                notes=(*([self._missing] if self._missing else []), *self._hidden.notes),
                 format=container.format.name.split(",")[0],
                 codec=stream.codec_context.codec.canonical_name,
-                cut_off=bool(notes),
+                cut_off=bool(self._missing),
+                hidden=self._hidden.told,
             )
 
     def _decode(
@@ -346,55 +352,6 @@ def _stamp(frame: VideoFrame) -> int:
     return int(stamp)
 
 
-def packet_stamp(packet: Packet[Any]) -> int | None:
-    """When the packet's frame is shown; None where it carries none, or one that is not to be shown."""
-    if not packet.size or packet.is_discard:
-        return None
-    return packet.pts if packet.pts is not None else packet.dts
-
-
 def turns_of(frame: VideoFrame) -> int:
     """Quarter turns counter-clockwise that the file asks for, 0 to 3."""
     return round((frame.rotation or 0) / 90) % 4
-
-
-def is_cover(stream: VideoStream) -> bool:
-    """Whether a picture track is a still that belongs to the file, such as a cover."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def picture_track(container: InputContainer) -> VideoStream | None:
-    """The track that is the video: the one of most frames, as far as the header counts them, else the first. In an
-    animated AVIF a still of one frame lies before it. None where there are only covers, or nothing."""
-    return max((s for s in container.streams.video if not is_cover(s)), key=lambda s: s.frames, default=None)
-
-
-def _packet_times(
-    container: InputContainer, stream: VideoStream, check: Check
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """Presentation stamps of all packets and of the key frames, rising and each once; and how many packets there are,
-    those that are not to be shown included."""
-    stamps: list[int] = []
-    count = 0
-    keys: list[int] = []
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except BROKEN:
-            break  # what was read so far is there
-        if packet is None:
-            break
-        count += packet.size > 0
-        stamp = packet_stamp(packet)
-        if stamp is None:
-            continue
-        stamps.append(stamp)
-        if len(stamps) % _LISTED == 0:
-            check()
-        if packet.is_keyframe:
-            keys.append(stamp)
-        if len(stamps) > MAX_VIDEO_FRAMES:
-            raise LimitError(f"the video has more than {MAX_VIDEO_FRAMES:,} frames", remedy="cut it")
-    rising = np.unique(np.array(stamps, dtype=np.int64))
-    return rising, np.unique(np.array(keys or stamps[:1], dtype=np.int64)), count

@@ -252,6 +252,8 @@ def _told(evidence: VideoEvidence) -> list[Reason]:
         found.append(Reason.FACES_CUT)
     if evidence.facts.cut_off or evidence.damaged:
         found.append(Reason.CUT_OFF)
+    if evidence.facts.hidden:
+        found.append(Reason.HIDDEN_FRAMES)
     return found
 
 

@@ -83,6 +83,9 @@ class Reason(_Code):
     """The face does not move from frame to frame, as in a slide show: each picture was judged by itself."""
     SAMPLED_THINLY = "sampled_thinly"
     """The video is too long for the usual number of frames a second: fewer were judged (``DecodeInfo.notes``)."""
+    HIDDEN_FRAMES = "hidden_frames"
+    """The file holds frames that its edit list or its tables do not show: they were not judged, and another player may
+    show them (``DecodeInfo.notes``)."""
     NO_SOUND = "no_sound"
     """Pictures and sound were asked for, and no sound could be judged: the pictures alone decided
     (``DecodeInfo.notes`` say why)."""

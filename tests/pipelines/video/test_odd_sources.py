@@ -105,12 +105,17 @@ def test_a_jump_out_of_the_file_is_a_damaged_header(tmp_path: Path, write_video:
     assert not [error.message for error in said if str(tmp_path) in error.message]
 
 
-def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path: Path, write_video: Write) -> None:
-    """How phones cut the beginning of a video off: its frames stay in the file."""
-    video = VideoSource(write_video(tmp_path / "a.mp4", grey(40), times=np.arange(40) / 25 - 0.8))
-    assert video.info.frames < 40
+def test_what_a_cut_leaves_out_is_noted_and_not_missing(tmp_path: Path, write_video: Write) -> None:
+    """How phones cut the beginning of a video off: its frames from the key frame on stay in the file."""
+    video = VideoSource(
+        write_video(
+            tmp_path / "a.mp4", grey(50), times=np.arange(50) / 25 - 0.8, keys=50, coding={"x264-params": "scenecut=0"}
+        )
+    )
+    assert video.info.frames == 30
     assert not video.info.cut_off
-    assert video.info.notes == ()
+    assert not video.info.hidden
+    assert ["leaves out 20 of 50 frames" in note for note in video.info.notes] == [True]
 
 
 def test_a_frame_that_an_avi_shows_twice_is_not_missing(tmp_path: Path, write_video: Write) -> None:
