@@ -123,7 +123,7 @@ class VideoSource:
         with self._open() as (container, stream):
             there = listed(container, stream, self._check)
             self._stamps, self._keys = there.stamps, there.keys
-            self._missing = missing_end(self.path, container, stream, there)
+            self._missing = missing_end(self.path, container, stream, there, self._check)
             edits = container.format.name.startswith("mov")
             self._base = float(stream.time_base or 0)
             shape = stream.codec_context.sample_aspect_ratio

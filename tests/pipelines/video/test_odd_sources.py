@@ -40,6 +40,21 @@ def write_changing(path: Path, sizes: list[tuple[int, int]]) -> Path:
     return path
 
 
+def write_at_600_hz(path: Path, times: list[float]) -> None:
+    """An AVI that counts moments of 1/600 s and shows its last frame for a tenth of a second."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=600)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for moment, pixels in zip(times, grey(len(times))):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = round(moment * 600), Fraction(1, 600)
+            for packet in stream.encode(frame):
+                packet.duration = 60
+                container.mux(packet)
+
+
 def test_frames_of_another_size_get_the_size_of_the_first(tmp_path: Path) -> None:
     """Calls over the network change their size while they are recorded."""
     video = VideoSource(write_changing(tmp_path / "a.mkv", [(64, 48)] * 3 + [(320, 240)] * 3 + [(16, 16)] * 2))
@@ -123,6 +138,23 @@ def test_a_frame_that_an_avi_shows_twice_is_not_missing(tmp_path: Path, write_vi
     video = VideoSource(write_video(tmp_path / "a.avi", grey(20), times=np.arange(20) * 0.08, codec="mpeg4"))
     assert video.info.frames == 20
     assert not video.info.cut_off
+
+
+@pytest.mark.parametrize("times", [[0.0], [0.0, 0.04, 0.25]])
+def test_the_last_frame_of_an_avi_may_be_shown_for_long(tmp_path: Path, times: list[float]) -> None:
+    """At a declared rate of 600 Hz, a frame of 1/25 s or longer is followed by empty chunks that the header counts."""
+    path = tmp_path / "a.avi"
+    write_at_600_hz(path, times)
+    info = VideoSource(path).info
+    assert (info.frames, info.cut_off, info.notes) == (len(times), False, ())
+
+
+def test_an_avi_that_ends_before_its_empty_chunks_do_is_cut_off(tmp_path: Path) -> None:
+    write_at_600_hz(tmp_path / "a.avi", [0.0])
+    data = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "a.avi").write_bytes(data[: data.index(b"idx1") - 16])  # two are gone, and the index behind them
+    info = VideoSource(tmp_path / "a.avi").info
+    assert (info.frames, info.cut_off, info.notes) == (1, True, ("the file ends early: 58 of 60 frames are there",))
 
 
 @pytest.mark.parametrize("share", [0.4, 0.8, 1.0])
