@@ -162,6 +162,7 @@ def join(seen: Verdict, heard: Verdict | None, note: str = "") -> Verdict:
             "total": seen.timing_ms.get("total", 0.0) + heard.timing_ms.get("total", 0.0),
         },
         suspicious=heard.suspicious,
+        part_points={PICTURES: seen.operating_point, SOUND: heard.operating_point},
         provenance={**heard.provenance, **seen.provenance},
         request_id=seen.request_id,
     )

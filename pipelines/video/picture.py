@@ -35,10 +35,12 @@ _THINNEST, _TALLEST = 40, 220
 
 
 def track_label(track: Track, verdict: Verdict) -> Label:
-    """The face's own side of the threshold; inconclusive where it does not count."""
+    """The face's own side of the pictures' threshold, also where the sound decides; inconclusive where it does not
+    count."""
     if track.reasons or track.fake_probability is None:
         return Label.INCONCLUSIVE
-    return Label.FAKE if track.fake_probability >= verdict.operating_point.threshold else Label.REAL
+    point = verdict.part_points.get("pictures", verdict.operating_point)
+    return Label.FAKE if track.fake_probability >= point.threshold else Label.REAL
 
 
 def track_words(track: Track) -> str:
@@ -51,7 +53,8 @@ def track_words(track: Track) -> str:
 def draw_video(frames: Iterable[Frame], verdict: Verdict) -> Pixels:
     """Frames, faces, timeline and label of a video.
 
-    Red is what reaches the threshold of the verdict, blue and green what does not, grey what does not count.
+    Red is what reaches the threshold of its part, blue and green what does not, grey what does not count. The timeline
+    is that of the part that decides.
 
     Args:
         frames: some of them, upright, for example ``THUMBNAILS`` in the middles of equal parts of the time.

@@ -25,6 +25,7 @@ from deepscan_client import (
     InputInfo,
     MediaError,
     Medium,
+    OperatingPoint,
     Progress,
     Reason,
     Track,
@@ -168,7 +169,9 @@ def test_with_sound_videos_that_have_a_sound_track_are_judged_with_it(
 def test_close_looks_at_a_face_do_not_follow_the_sound(line: Any, speaking: Path, tmp_path: Path) -> None:
     heat = TrackHeatMap(0.2, 1, "gA==", ((60.0, 0.0, 10.0), (0.0, 60.0, 20.0)))
     maps = tuple(dataclasses.replace(heat, time=box.time) for box in BOXES)
-    said = dataclasses.replace(JOINED, tracks=(dataclasses.replace(TRACK, heatmaps=maps),))
+    points = {"pictures": OperatingPoint(0.777), "sound": JOINED.operating_point}
+    tracks = (dataclasses.replace(TRACK, heatmaps=maps),)
+    said = dataclasses.replace(JOINED, tracks=tracks, part_points=points)
     line.answer = lambda call: said
     assert line("scan", speaking, "--with-sound", "--html", tmp_path / "pages").exit_code == Exit.DONE
     (call,) = line.transport.calls
@@ -176,6 +179,7 @@ def test_close_looks_at_a_face_do_not_follow_the_sound(line: Any, speaking: Path
     (page,) = (tmp_path / "pages").iterdir()
     assert page.read_text().count('alt="the face with its heat map"') == 6
     assert "probability around it" not in page.read_text()
+    assert "By itself a face is fake from 0.777 on." in page.read_text()
 
 
 def test_a_page_holds_what_the_analyzers_measured_and_how_well_it_stands(line: Any, clip: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from deepscan_client.codes import Label, Medium, Reason
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 
 _T = TypeVar("_T")
 
@@ -228,6 +228,9 @@ class Verdict:
     """True where the gateway answered from its verdict cache."""
     tracks: tuple[Track, ...] = ()
     """Faces of a video, the one that decides first; empty for other media."""
+    part_points: dict[str, OperatingPoint] = field(default_factory=dict)
+    """Where two parts were joined, the operating point of each: ``pictures``, at which a face is a fake by itself, and
+    ``sound``. ``operating_point`` is that of the part that decides."""
     schema_version: str = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

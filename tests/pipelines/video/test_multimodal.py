@@ -69,6 +69,16 @@ def test_one_false_part_makes_the_whole_false() -> None:
     assert Verdict.from_json(found.to_json()) == found
 
 
+def test_the_points_of_both_parts_are_kept() -> None:
+    seen = part(Medium.VIDEO, Label.REAL, 0.3, threshold=0.6)
+    heard = part(Medium.AUDIO, Label.FAKE, 0.3, threshold=0.2)
+    found = join(seen, heard)
+    assert found.operating_point.threshold == 0.2
+    assert {name: point.threshold for name, point in found.part_points.items()} == {"pictures": 0.6, "sound": 0.2}
+    assert Verdict.from_json(found.to_json()).part_points == found.part_points
+    assert join(seen, None).part_points == {}
+
+
 def test_two_real_parts_are_real_and_the_nearer_one_speaks() -> None:
     found = both((Label.REAL, 0.1), (Label.REAL, 0.4))
     assert (found.label, found.fake_probability) == (Label.REAL, 0.4)

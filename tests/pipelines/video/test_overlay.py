@@ -10,9 +10,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepscan_client import InputInfo, Medium, Track, TrackBox, TrackHeatMap, Verdict, make_verdict
+from deepscan_client import (
+    InputInfo,
+    Label,
+    Medium,
+    OperatingPoint,
+    Track,
+    TrackBox,
+    TrackHeatMap,
+    Verdict,
+    make_verdict,
+)
+from pipelines.chart import COLOURS
 from pipelines.video.closeups import SIDE, Moment, close_looks, telling_moments
 from pipelines.video.overlay import draw_frame, heat_at
+from pipelines.video.picture import track_label
 from pipelines.video.sampling import open_source
 from pipelines.video.source import Frame
 
@@ -37,6 +49,21 @@ def heat_alone(verdict: Verdict, moment: float, width: int = 200, height: int = 
     frame = Frame(moment, 0, np.full((height, width, 3), 120, np.uint8))
     bare = replace(verdict, tracks=tuple(replace(track, heatmaps=()) for track in verdict.tracks))
     return draw_frame(frame, verdict).astype(np.int64) - draw_frame(frame, bare)
+
+
+@pytest.mark.parametrize(("probability", "label"), [(0.5, Label.REAL), (0.7, Label.FAKE)])
+def test_a_face_has_the_colour_of_its_own_parts_threshold(probability: float, label: Label) -> None:
+    """Where the sound decides, the verdict's threshold is that of the sound."""
+    alone = seen(heat(0.0, HOT, 10.0), heat(2.0, HOT, 10.0))
+    track = replace(alone.tracks[0], fake_probability=probability, heatmaps=())
+    for sound in (0.2, 0.9):
+        points = {"pictures": OperatingPoint(0.6), "sound": OperatingPoint(sound)}
+        joined = replace(
+            alone, medium=Medium.MULTIMODAL, tracks=(track,), operating_point=points["sound"], part_points=points
+        )
+        assert track_label(track, joined) is label
+        frame = draw_frame(Frame(0.0, 0, np.zeros((100, 200, 3), np.uint8)), joined)
+        assert tuple(frame[50, 10]) == COLOURS[label]  # the left side of the box
 
 
 def test_a_packed_map_says_what_was_packed() -> None:
