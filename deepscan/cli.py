@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,17 @@ class Exit(IntEnum):
     NO_SERVICE = 4
 
 
-app = typer.Typer(
+class _Program(typer.Typer):
+    """The command line; where standard output cannot be written it ends with one line, whatever was printing."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        from deepscan.stdout import guarded
+
+        with guarded():
+            return super().__call__(*args, **options)
+
+
+app = _Program(
     name="deepscan",
     help="Tells whether photos, recordings and videos were synthesised or manipulated, and shows why.",
     no_args_is_help=True,

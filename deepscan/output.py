@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from deepscan.stdout import forget_stdout
 from deepscan_client import RequestError
 
 STDOUT = "-"
@@ -70,18 +71,10 @@ def standard_output() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _forget_stdout()
+        forget_stdout()
         raise RequestError(
             f"standard output cannot be written: {error.strerror}", remedy="send it to a place with free space"
         ) from error
-
-
-def _forget_stdout() -> None:
-    """What waits in its buffer would fail once more when Python ends, and hide the exit code behind 120."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 @dataclass(frozen=True)
