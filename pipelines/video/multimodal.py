@@ -21,6 +21,7 @@ from cards.limits import MAX_AUDIO_BYTES
 from deepscan_client.codes import Label, Medium, Reason
 from deepscan_client.errors import InputError
 from deepscan_client.verdict import Evidence, Progress, Verdict
+from pipelines.assessment.curves import log_odds
 from pipelines.audio.analyze import VoiceAnalyzer
 from pipelines.audio.source import AudioSource, open_audio, open_track
 from pipelines.audio.verdict import VoiceJudge
@@ -31,7 +32,6 @@ from pipelines.video.sound import sound_delay
 from pipelines.video.verdict import VideoJudge
 
 PICTURES, SOUND = "pictures", "sound"
-_EDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -178,12 +178,8 @@ def _rank(verdict: Verdict) -> tuple[int, float]:
     order = {Label.FAKE: 2, Label.REAL: 1, Label.INCONCLUSIVE: 0}[verdict.label]
     if verdict.fake_probability is None:
         return -1, -math.inf
-    return order, _log_odds(verdict.fake_probability) - _log_odds(verdict.operating_point.threshold)
-
-
-def _log_odds(probability: float) -> float:
-    inside = min(max(probability, _EDGE), 1.0 - _EDGE)
-    return math.log(inside / (1.0 - inside))
+    said, threshold = log_odds((verdict.fake_probability, verdict.operating_point.threshold)).tolist()
+    return order, said - threshold
 
 
 def _rows(part: Verdict, name: str, which: str) -> tuple[Evidence, ...]:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from cards.record import Calibration, Fusion
 from cards.repository import ModelRepository
+from pipelines.assessment.curves import log_odds
 from pipelines.metrics import auc, bootstrap_interval, eer, platt, tpr_at_fpr
 from pipelines.video.sequences import embeddings_of
 from training.fusion import REFITS, Floats, Ints, balance, fit_fusion
@@ -96,7 +97,7 @@ def fused(members: Members, train: Ints) -> tuple[Floats, float]:
     fit = fit_fusion(chosen, members.labels[train], same)
     weights = np.array([fit.weights[name] for name in members.names])
     threshold = fit.operating_points[POINT].threshold
-    return members.log_odds @ weights + fit.bias, float(np.log(threshold / (1 - threshold)))
+    return members.log_odds @ weights + fit.bias, float(log_odds(threshold))
 
 
 def cross_fitted(members: Members) -> tuple[Floats, npt.NDArray[np.bool_]]:

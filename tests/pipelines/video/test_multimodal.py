@@ -79,6 +79,11 @@ def test_the_points_of_both_parts_are_kept() -> None:
     assert join(seen, None).part_points == {}
 
 
+def test_parts_that_are_both_all_but_sure_are_told_apart() -> None:
+    found = both((Label.FAKE, 1 - 1e-7), (Label.FAKE, 1 - 1e-8))
+    assert found.fake_probability == 1 - 1e-8
+
+
 def test_two_real_parts_are_real_and_the_nearer_one_speaks() -> None:
     found = both((Label.REAL, 0.1), (Label.REAL, 0.4))
     assert (found.label, found.fake_probability) == (Label.REAL, 0.4)
