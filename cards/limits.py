@@ -31,6 +31,8 @@ MAX_ANIMATION_PIXELS: Final = 2_000_000_000
 and a thousand million of them take about three seconds. So 31 may have the largest size, or 960 one of 1920 x 1080."""
 MAX_JUDGED_FRAMES: Final = 300
 """Frames of one video that are looked at, whatever its length; a longer one is sampled more thinly, and says so."""
+MAX_JUDGED_FPS: Final = 240.0
+"""Frames a second that may be asked for: those of slow motion."""
 MAX_TRACKED_FACES: Final = 6
 """Faces followed in one frame of a video, the largest first; the verdict says when some were left out."""
 MAX_VIDEO_MESSAGE_BYTES: Final = 64 * 1024 * 1024

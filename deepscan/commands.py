@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cards.limits import MAX_JUDGED_FRAMES
+from cards.limits import MAX_JUDGED_FPS, MAX_JUDGED_FRAMES
 from deepscan import service
 from deepscan.cli import Exit
 from deepscan.drawings import Drawings
@@ -32,7 +32,7 @@ from deepscan_client import (
     Medium,
     RequestError,
 )
-from pipelines.options import Options
+from pipelines.options import Options, refused
 
 
 def _report(line: str) -> None:
@@ -59,12 +59,8 @@ def _check_sampling(asked: Settings) -> None:
     try:
         Options(num_frames=asked.num_frames, fps=asked.fps)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "".join(f"--{part}: " for part in first["loc"]).replace("_", "-")
-        raise RequestError(
-            f"{name}{first['msg'].removeprefix('Value error, ')}",
-            remedy=f"give --num-frames (1 to {MAX_JUDGED_FRAMES}) or --fps (above 0 to 240)",
-        ) from error
+        remedy = f"give --num-frames (1 to {MAX_JUDGED_FRAMES}) or --fps (above 0 to {MAX_JUDGED_FPS:g})"
+        raise refused(error, remedy, "", lambda name: "--" + name.replace("_", "-")) from error
 
 
 @dataclass(frozen=True)

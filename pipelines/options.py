@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cards.limits import MAX_JUDGED_FRAMES, MAX_OPTIONS_BYTES
+from cards.limits import MAX_JUDGED_FPS, MAX_JUDGED_FRAMES, MAX_OPTIONS_BYTES
 from deepscan_client.errors import RequestError
 
 
@@ -24,7 +27,7 @@ class Options(BaseModel):
     """``fake`` where ``fake_probability`` is at least this; the record's operating point where left out."""
     num_frames: int | None = Field(default=None, ge=1, le=MAX_JUDGED_FRAMES)
     """Frames of a video to judge, spread evenly over its time; five a second where left out."""
-    fps: float | None = Field(default=None, gt=0.0, le=240.0, allow_inf_nan=False)
+    fps: float | None = Field(default=None, gt=0.0, le=MAX_JUDGED_FPS, allow_inf_nan=False)
     """Frames a second of a video to judge instead, as far as the limit of frames allows; not with ``num_frames``."""
     request_id: str = Field(default="", max_length=128)
 
@@ -33,6 +36,14 @@ class Options(BaseModel):
         if self.num_frames is not None and self.fps is not None:
             raise ValueError("give num_frames or fps, not both")
         return self
+
+
+RANGES = (
+    f"confidence_threshold is a number of 0 to 1, num_frames a whole number of 1 to {MAX_JUDGED_FRAMES} or fps a "
+    f"number above 0 to {MAX_JUDGED_FPS:g}, the others are true or false"
+)
+"""What options may be, for the remedy of an error."""
+_NAMES = re.compile(rf"\b({'|'.join(Options.model_fields)})\b")
 
 
 def parse_options(text: bytes | str | None) -> Options:
@@ -51,10 +62,21 @@ def parse_options(text: bytes | str | None) -> Options:
     try:
         return Options.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "options"
-        raise RequestError(
-            f"{field}: {first['msg']}",
-            remedy="options are a JSON object with heatmaps, analyzers, confidence_threshold (0 to 1), request_id, and "
-            f"for a video num_frames (1 to {MAX_JUDGED_FRAMES}) or fps",
-        ) from error
+        raise refused(error, f"options are a JSON object: {RANGES}; request_id is a text") from error
+
+
+def refused(
+    error: ValidationError, remedy: str = RANGES, whole: str = "options", spelled: Callable[[str], str] = str
+) -> RequestError:
+    """The first thing that is wrong with options, in words.
+
+    Args:
+        error: of :class:`Options`, or of a form that holds some of them.
+        remedy: what to do about it.
+        whole: what stands for an option's name where several contradict each other; nothing where it is empty.
+        spelled: an option's name as the caller writes it.
+    """
+    first = error.errors()[0]
+    place = ".".join(spelled(str(part)) for part in first["loc"])[:60] or whole
+    said = _NAMES.sub(lambda name: spelled(name.group()), first["msg"].removeprefix("Value error, "))
+    return RequestError(f"{place}: {said}" if place else said, remedy=remedy)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from cards import ModelRepository, find_repository
 from cards.limits import MAX_AUDIO_BYTES, MAX_IMAGE_BYTES, MAX_VIDEO_BYTES
-from deepscan_client import ErrorCode, InstallationError, LimitError, Progress, RequestError, Verdict
+from deepscan_client import ErrorCode, InstallationError, LimitError, Progress, Verdict
 from deepscan_client._media import File, Recording, Source, read_recording, read_source
 from ml_backend.inference.engine_verdict import EngineVerdict
 from pipelines.audio.analyze import STAGE, VoiceAnalyzer, analyze_audio
@@ -22,7 +22,7 @@ from pipelines.audio.verdict import VoiceJudge
 from pipelines.image.analyze import PhotoAnalyzer, analyze_image
 from pipelines.image.verdict import PhotoJudge
 from pipelines.onnx_infer import OnnxInfer
-from pipelines.options import Options
+from pipelines.options import Options, refused
 from pipelines.video.analyze import VideoAnalyzer, analyze_video
 from pipelines.video.multimodal import Watchers, analyze_multimodal
 from pipelines.video.verdict import MODEL as VIDEO
@@ -268,12 +268,7 @@ def _options(**asked: Any) -> Options:
     try:
         return Options(**asked)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "options"
-        raise RequestError(
-            f"{field}: {first['msg']}",
-            remedy="confidence_threshold is a number from 0 to 1, num_frames a whole number from 1, fps is above 0",
-        ) from error
+        raise refused(error) from error
 
 
 def _check_size(source: object, limit: int) -> None:

@@ -20,7 +20,7 @@ from cards.limits import MAX_JUDGED_FRAMES
 from deepscan_client import LimitError, RequestError
 from deepscan_client.errors import OverloadedError
 from ml_backend.inference.multipart import parts_of
-from pipelines.options import Options
+from pipelines.options import RANGES, Options, refused
 
 _FPS: Any = Options.model_fields["fps"]
 """With the limits that the models have."""
@@ -178,14 +178,7 @@ def _form(
     try:
         return Form(tuple(files), fields.model_validate(plain), second)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])[:60] or "form"
-        raise RequestError(
-            f"{where}: {first['msg'].removeprefix('Value error, ')}",
-            remedy=f"options are {', '.join(fields.model_fields)}: confidence_threshold is a number of 0 to 1, "
-            f"num_frames a whole number of 1 to {MAX_JUDGED_FRAMES} or fps a number above 0, the others are true or "
-            "false",
-        ) from error
+        raise refused(error, f"options are {', '.join(fields.model_fields)}: {RANGES}", "form") from error
 
 
 async def read_file(upload: UploadFile, limit: int) -> bytes:

@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_is_told_before_anything_is_judged(
         (("--fps", 0), "--fps: Input should be greater than 0"),
         (("--fps", 241), "--fps: Input should be less than or equal to 240"),
         (("--fps", "nan"), "--fps: Input should be a finite number"),
-        (("--fps", 2, "--num-frames", 9), "error: give num_frames or fps, not both"),
+        (("--fps", 2, "--num-frames", 9), "error: give --num-frames or --fps, not both"),
     ],
 )
 def test_frames_that_cannot_be_chosen_so_are_wrong_usage(

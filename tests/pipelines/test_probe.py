@@ -250,6 +250,13 @@ def test_wrong_options_are_a_request_error(text: bytes) -> None:
         parse_options(text)
 
 
+def test_options_that_contradict_each_other_are_told_without_pydantics_words() -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_options(b'{"num_frames": 4, "fps": 2}')
+    assert caught.value.message == "options: give num_frames or fps, not both"
+    assert "fps a number above 0 to 240" in caught.value.remedy
+
+
 def test_options_default_and_parse() -> None:
     assert parse_options(None).heatmaps is False
     assert parse_options(b'{"heatmaps": true, "confidence_threshold": 0.5}').confidence_threshold == 0.5
