@@ -23,9 +23,9 @@ from training.audio.cache import VoiceCache, cache_of
 from training.audio.features import draws_of, speech_of_cache
 from training.audio.folds import read_voice_folds, voice_splits
 from training.audio.heads import HeadSettings
-from training.audio.pairs import HELD, Mask, held_out
+from training.audio.pairs import HELD, Mask, aside, held_out
 from training.audio.splice import measuring_family
-from training.audio.train import fit_network, of_good_vocoders, sources_in, trainable, wanted_in
+from training.audio.train import fit_network, sources_in, trainable, wanted_in
 
 NETWORK = "voice_cepstra"
 _COPIED = ("audio_voice", VERDICT, "voice_activity", "speaker_embedding")
@@ -39,7 +39,7 @@ def left_out(cache: VoiceCache, members: Collection[str]) -> tuple[Mask, Mask, t
         ValueError: no fold measures partial fakes.
     """
     if set(members) != {NETWORK}:
-        return *held_out(cache), HELD
+        return ~aside(cache), held_out(cache)[1], HELD
     folds = read_voice_folds()
     for fold, split in zip(folds, voice_splits(cache.rows, folds), strict=True):
         if fold.measures:
@@ -72,8 +72,8 @@ def fold_repository(run: Path, cache: VoiceCache, target: Path, shipped: ModelRe
     if fusion is None or NETWORK not in fusion.members:
         raise ValueError(f"{VERDICT} is not fused of {NETWORK}")
     speech, numbers = speech_of_cache(cache), range(int(told["draws"]))
-    draws = [draws_of(cache, speech, [number], wanted_in(cache, number, settings))[0] for number in numbers]
-    own = of_good_vocoders(cache, np.asarray(trainable(cache, settings) & left_out(cache, fusion.members)[0]))
+    draws = [draws_of(cache, speech, [number], wanted_in(cache, number))[0] for number in numbers]
+    own = np.asarray(trainable(cache) & left_out(cache, fusion.members)[0])
     model = fit_network(cache, draws, own, settings)
     for name in (*_COPIED, *(name for name in fusion.members if name != NETWORK)):
         shutil.copytree(shipped.root / name, target / name)

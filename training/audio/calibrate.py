@@ -20,6 +20,8 @@ from cards.record import Calibration
 from pipelines.metrics import auc, ece, platt
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.conditions import CONDITIONS, MEASURES, Heard, chosen_rows, hear_all
+from training.audio.kinds import KINDS
+from training.audio.kinds import log_odds as log_odds_of
 from training.audio.pairs import AGAINST
 from training.audio.quality import nearness
 from training.audio.scale import DEFAULT_POINT, DRAWS, QUANTILES, fit_verdict, refits_of
@@ -35,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 def out_of_fold(run: Path, cache: VoiceCache, heard: Heard) -> Scored:
     """Score every clip with heads that saw neither its speaker nor, for a fake, its generator; of several the mean.
 
-    Clips with less than 1.5 s of speech and families of ``AGAINST`` are dropped.
+    Clips with less than 1.5 s of speech, families of ``AGAINST`` and those of the other lines are dropped.
     """
     with np.load(run / "crossed.npz") as held:
         told = {name: held[name] for name in held.files}
@@ -43,10 +45,10 @@ def out_of_fold(run: Path, cache: VoiceCache, heard: Heard) -> Scored:
     generators = cache.column("generator")[heard.row]
     part = np.array([cache.rows[row].fold % PARTS for row in heard.row])
     total, count = np.zeros(len(heard.row)), np.zeros(len(heard.row))
-    never = ~np.isin(generators, told["generator"]) & ~np.isin(families, AGAINST)  # no head has heard these
-    for each in range(len(told["bias"])):
-        x = (heard.whole - told["mean"][each]) * told["scale"][each]
-        mean = heard.clip_mean(x @ told["weight"][each] + told["bias"][each])
+    others = [family for kind in KINDS for family in kind.families]
+    never = ~np.isin(generators, told["generator"]) & ~np.isin(families, [*AGAINST, *others])  # no line has heard these
+    for each in range(len(told["part"])):
+        mean = heard.clip_mean(log_odds_of(heard.whole, told["weight"][each], told["bias"][each]))
         unheard = (labels == 0) | never | (generators == told["generator"][each])
         fits = (part == told["part"][each]) & unheard & np.isfinite(mean)
         total[fits] += mean[fits]

@@ -67,6 +67,13 @@ class Head:
             told = self.net(torch.from_numpy((x - self.mean) * self.scale))
         return np.asarray(told[..., 0].numpy())
 
+    @property
+    def line(self) -> tuple[Doubles, float]:
+        """Weight [f] and bias of features that are not standardised."""
+        state = self.net.state_dict()
+        weight = state["weight"][0].double().numpy() * self.scale
+        return weight, float(state["bias"]) - float(weight @ self.mean)
+
 
 def clip_mass(cache: VoiceCache, chosen: npt.NDArray[np.bool_], unpaired: float) -> Floats:
     """How much each clip counts, [n]; 0 where not chosen.

@@ -23,12 +23,13 @@ from pipelines.onnx_infer import OnnxInfer
 from training.audio.cache import VoiceCache
 from training.audio.conditions import CONDITIONS, MEASURES
 from training.audio.features import draws_of, speech_of_cache
-from training.audio.heads import HeadSettings, examples, fit_head
+from training.audio.heads import HeadSettings
 from training.audio.heard import Entry, HeardWindows
+from training.audio.kinds import fit_lines, network_of, scales_of
 from training.audio.lines import put_line, read_lines
-from training.audio.pairs import HELD, held_out
+from training.audio.pairs import HELD, aside, held_out
 from training.audio.scored import SHORT_S, Scored
-from training.audio.train import network_of, of_good_vocoders, wanted_in
+from training.audio.train import trainable, wanted_in
 from training.models.output import VoiceOutput
 from training.models.registry import read_checkpoint
 
@@ -78,11 +79,11 @@ class Members:
 
 def held_cepstra(cache: VoiceCache) -> nn.Module:
     """``voice_cepstra`` that did not see what stands aside."""
-    train = of_good_vocoders(cache, held_out(cache)[0])
+    train = trainable(cache) & ~aside(cache)
     speech, settings = speech_of_cache(cache), HeadSettings()
-    draws = [draws_of(cache, speech, [draw], wanted_in(cache, draw, settings))[0] for draw in DRAWN]
-    head = fit_head(examples(cache, draws, train, settings), settings)
-    return network_of(head, head)
+    draws = [draws_of(cache, speech, [draw], wanted_in(cache, draw))[0] for draw in DRAWN]
+    lines = fit_lines(cache, draws, train, settings, scales_of(cache, draws, train, settings))
+    return network_of(lines, lines)
 
 
 def heard_rows(cache: VoiceCache, everybody: bool = False) -> list[int]:

@@ -29,10 +29,11 @@ from training.audio.cache import VoiceCache, cache_of
 from training.audio.damage import apply_damage, draw_damage
 from training.audio.features import describe
 from training.audio.heads import HeadSettings, examples, fit_head
+from training.audio.kinds import network_of, one_line
 from training.audio.manifest import VoiceRow
 from training.audio.segments import as_partner, cut_segment
 from training.audio.sounds import Sound
-from training.audio.train import clip_logits, network_of
+from training.audio.train import clip_logits
 from training.audio.vocoders import Vocoder, griffin_lim, linear_prediction
 from training.data.manifest import Row
 from training.models.voice_deviations import Deviations
@@ -133,7 +134,7 @@ def train_recordings(items: VoiceItems, train: Ints, val: Ints, run: Path, seed:
     torch.save(
         {
             "network": "voice_cepstra",
-            "state": network_of(head, local).state_dict(),
+            "state": network_of(one_line(head), one_line(local)).state_dict(),
             "settings": json.dumps(asdict(settings)),
             "trained_on": json.dumps([source.model_dump() for source in sources]),
         },

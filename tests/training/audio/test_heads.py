@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 
 from cards.record import OperatingPoint
-from pipelines.metrics import auc
 from training.audio.cache import VoiceCache, cache_of
 from training.audio.conditions import MEASURES
 from training.audio.features import Described
 from training.audio.heads import HeadSettings, clip_mass, examples, fit_head
+from training.audio.kinds import GOOD
 from training.audio.manifest import VoiceRow
 from training.audio.scale import NOISE_FLOOR_DB, WORST_FPR, bent, fit_conditions, stricter
 from training.audio.scored import Scored, mass_of
-from training.audio.train import GOOD, clip_logits, network_of, of_good_vocoders, wanted_in
-from training.models.voice_deviations import FEATURES
+from training.audio.train import clip_logits, wanted_in
 
 
 def world(reals: int = 40, seed: int = 1) -> tuple[VoiceCache, Described]:
@@ -115,22 +114,6 @@ def test_no_condition_flags_more_reals_than_the_limit() -> None:
     assert stricter(point, log_odds, scored, condition == 2, everything).threshold < moved.threshold
 
 
-def test_stretches_train_a_head_of_their_own_and_both_go_into_the_network() -> None:
-    rng = np.random.default_rng(2)
-    cache, described = world()
-    wide = rng.normal(0, 1, (len(cache), FEATURES)).astype(np.float32)
-    wide[:, 7] += 3.0 * cache.labels
-    described = Described(described.clip, described.weight, wide, np.repeat(wide[:, None], 3, 1))
-    settings = HeadSettings()
-    everything = np.ones(len(cache), np.bool_)
-    local = examples(cache, [described], everything, settings, local=True)
-    assert len(local.y) == 3 * len(cache)
-    whole_head = fit_head(examples(cache, [described], everything, settings), settings)
-    model = network_of(whole_head, fit_head(local, settings))
-    assert model.head.weight.shape == (1, FEATURES)
-    assert auc(whole_head(wide), cache.labels) > 0.95
-
-
 def test_conditions_find_that_noise_hides_the_cue() -> None:
     rng = np.random.default_rng(3)
     count = 4000
@@ -149,19 +132,10 @@ def test_conditions_find_that_noise_hides_the_cue() -> None:
     assert quiet < 0.5 * np.abs(told[snr > 40]).mean()
 
 
-def test_the_line_is_fitted_on_good_vocoders_where_there_are_any() -> None:
-    cache, _ = world(reals=6)
-    every = np.ones(len(cache), np.bool_)
-    assert of_good_vocoders(cache, every).all(), "none is there: all count"
-    rows = [replace(row, family=GOOD[0]) if row.family == "a" else row for row in cache.rows]
-    some = of_good_vocoders(cache_of(Path(), rows), every)
-    assert {row.family for row, kept in zip(rows, some, strict=True) if kept} == {"", GOOD[0]}
-
-
 def test_a_damaged_draw_holds_good_vocoders_and_where_there_are_none_those_that_are_there() -> None:
     cache, _ = world(reals=6)
     rows = [replace(row, seconds=2.0) for row in cache.rows]
     good = [replace(row, family=GOOD[0]) if row.family == "a" else row for row in rows]
     for each, families in ((rows, {"", "a", "b"}), (good, {"", GOOD[0]})):
-        kept = wanted_in(cache_of(Path(), each), 1, HeadSettings())
+        kept = wanted_in(cache_of(Path(), each), 1)
         assert {row.family for row, some in zip(each, kept, strict=True) if some} == families
