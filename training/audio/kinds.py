@@ -179,6 +179,9 @@ def fit_lines(
 
     Args:
         scales: of :func:`scales_of`; local: through stretches of a second.
+
+    Raises:
+        ValueError: there are none of any kind.
     """
     heads, weights, biases = [], [], []
     for kind, (slope, shift) in zip(KINDS, scales, strict=True):
@@ -190,6 +193,8 @@ def fit_lines(
             heads.append(head)
             weights.append(slope * weight)
             biases.append(slope * bias + shift + float(np.log(kind.prior)))
+    if not heads:
+        raise ValueError("no kind of synthetic speech has clips to fit a line on")
     return Lines(np.stack(weights), np.array(biases), heads[0].mean, heads[0].scale)
 
 

@@ -119,6 +119,8 @@ def crossed(
     for generator in np.unique(generators[chosen_for(cache, everything, KINDS[0]) & (cache.labels == 1)]):
         for part in range(PARTS):
             seen = (generators != generator) & (part_of != part)
+            if not chosen_in(cache, seen).any():
+                continue
             lines.append(fit_lines(cache, draws, seen, settings, scales))
             names.append(str(generator))
             parts.append(part)
@@ -146,6 +148,8 @@ def train_cepstra(
     by_family: dict[str, list[float]] = {}
     for split in () if without else voice_splits(cache.rows, read_voice_folds()):
         if not (split.held & (cache.labels == 1)).any() or not (split.held & (cache.labels == 0)).any():
+            continue
+        if not chosen_in(cache, every & split.train).any():
             continue
         own = fit_lines(cache, draws, every & split.train, settings, scales)
         for place, draw in enumerate(draws):

@@ -18,6 +18,7 @@ from training.audio.kinds import (
     GROUPS,
     KINDS,
     RECORDED,
+    Mask,
     chosen_for,
     fit_lines,
     groups_of,
@@ -26,7 +27,6 @@ from training.audio.kinds import (
     scales_of,
 )
 from training.audio.manifest import VoiceRow
-from training.models.voice_cepstra import VoiceCepstra
 from training.models.voice_deviations import FEATURES
 
 SOURCES, REALS, SIZE = 4, 80, 6
@@ -68,7 +68,7 @@ def opposite(size: int = SIZE, seed: int = 3) -> tuple[VoiceCache, Described]:
     return cache_of(Path(), rows), Described(clips, np.ones(len(rows), np.float32), x, np.repeat(x[:, None], 2, 1))
 
 
-def everything(cache: VoiceCache) -> np.ndarray:
+def everything(cache: VoiceCache) -> Mask:
     return np.ones(len(cache), np.bool_)
 
 
@@ -159,10 +159,19 @@ def test_the_network_says_what_the_lines_say(lines: str) -> None:
         local = fit_lines(cache, [described], allowed, settings, scales, local=True)
     model = network_of(whole, local)
     some = torch.from_numpy(described.whole[:8])
-    front = torch.nn.Module()
-    front.forward = lambda audio, mask: (some, some[:, None])  # type: ignore[method-assign, assignment]
-    model.front = front
+
+    class Front(torch.nn.Module):
+        def forward(self, audio: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return some, some[:, None]
+
+    model._modules["front"] = Front()
     with torch.inference_mode():
-        told = VoiceCepstra.forward(model, torch.zeros(8, 1), torch.zeros(8, 1))
+        told = model(torch.zeros(8, 1), torch.zeros(8, 1))
     np.testing.assert_allclose(told.logit[:, 0].numpy(), whole(described.whole[:8]), atol=2e-2)
     np.testing.assert_allclose(told.frames[:, 0].numpy(), local(described.whole[:8]), atol=2e-2)
+
+
+def test_without_clips_there_is_no_line() -> None:
+    cache, described = opposite()
+    with pytest.raises(ValueError, match="no kind"):
+        fit_lines(cache, [described], cache.labels == 0, HeadSettings(), [(1.0, 0.0)] * len(KINDS))
