@@ -13,6 +13,7 @@ from cards.record import Calibration, Fusion
 from cards.repository import ModelRepository
 from deepscan_client.codes import Label, Medium, Reason
 from deepscan_client.verdict import DecodeInfo, Evidence, InputInfo, Interval, OperatingPoint, Verdict
+from pipelines.assessment.curves import log_odds
 from pipelines.audio.evidence import VoiceEvidence
 from pipelines.audio.judgement import clip_logit, judge_recording, local_log_odds
 from pipelines.audio.quality import SoundQuality, problems
@@ -56,8 +57,8 @@ class VoiceJudge:
             reasons.append(Reason.OUT_OF_DISTRIBUTION)
             if _far(evidence) > abstention_ratio(list(spoke.values())):
                 label = Label.INCONCLUSIVE
-        log_odds = heard.log_odds
-        span = interval(log_odds, fusion.refits) if fusion and log_odds is not None else None
+        said = heard.log_odds
+        span = interval(said, fusion.refits) if fusion and said is not None else None
         columns = {name: as_array(values) for name, values in evidence.local.items()}
         local = local_log_odds(columns, evidence.quality, heard.calibrations, fusion)
         rows = stretches(local, evidence.step_s, info.duration_s)
@@ -77,7 +78,7 @@ class VoiceJudge:
                 channels=info.channels,
             ),
             label=label,
-            fake_probability=None if log_odds is None else sigmoid(log_odds),
+            fake_probability=None if said is None else sigmoid(said),
             interval=None if span is None else Interval(*span),
             reasons=tuple(dict.fromkeys(reasons)),
             operating_point=point,
@@ -101,8 +102,8 @@ class VoiceJudge:
 
     def probability(self, evidence: VoiceEvidence) -> float | None:
         """The calibrated probability of what was heard so far; None where nothing could be scored."""
-        log_odds = self._weigh(self._shelf.all_of(evidence.weights), evidence).log_odds
-        return None if log_odds is None else sigmoid(log_odds)
+        said = self._weigh(self._shelf.all_of(evidence.weights), evidence).log_odds
+        return None if said is None else sigmoid(said)
 
     def _weigh(self, spoke: Mapping[str, Spoke], evidence: VoiceEvidence) -> _Heard:
         members = {name: spoke[name] for name in evidence.logits if name in spoke}
@@ -110,8 +111,8 @@ class VoiceJudge:
         fusion, reasons = self._shelf.fusion_for(members)
         if not evidence.start_s or not members:
             return _Heard(calibrations, fusion, tuple(reasons))
-        log_odds, drowned = judge_recording(evidence.logits, evidence.speech_s, evidence.quality, calibrations, fusion)
-        return _Heard(calibrations, fusion, tuple(reasons), log_odds, drowned)
+        said, drowned = judge_recording(evidence.logits, evidence.speech_s, evidence.quality, calibrations, fusion)
+        return _Heard(calibrations, fusion, tuple(reasons), said, drowned)
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,7 @@ def _limit(point: OperatingPoint, fusion: Fusion | None, speech_s: float) -> flo
     and as much more as there are seconds of speech, because a mark on any of them is one on the recording. Beyond
     ``MANY_S`` a recording gets one such mark in every so many seconds."""
     strictest = max((each.threshold for each in fusion.operating_points.values()), default=0.0) if fusion else 0.0
-    threshold = float(np.clip(max(strictest, point.threshold), 1e-6, 1 - 1e-6))
-    return float(np.log(threshold / (1.0 - threshold)) + np.log(np.clip(speech_s, 1.0, MANY_S)))
+    return float(log_odds(max(strictest, point.threshold)) + np.log(np.clip(speech_s, 1.0, MANY_S)))
 
 
 def _rows(evidence: VoiceEvidence, heard: _Heard) -> tuple[Evidence, ...]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.assessment.curves import log_odds
+from training.audio.folds import alike_groups
 from training.audio.scale import DEFAULT_POINT, DRAWS, bent, fit_conditions, stricter
 from training.audio.scored import Scored, mass_of, tell_conditions
 from training.fusion import operating_points
@@ -24,7 +26,7 @@ def crossed(
 ) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Log-odds [e] of each entry under what was fitted on the other groups, whether it is flagged, and whether the
     verdict abstains."""
-    log_odds, flagged, drowned = np.zeros(len(fused)), np.zeros(len(fused), bool), np.zeros(len(fused), bool)
+    said, flagged, drowned = np.zeros(len(fused)), np.zeros(len(fused), bool), np.zeros(len(fused), bool)
     for each in np.unique(group):
         out, rest = group == each, group != each
         known = scored.subset(rest)
@@ -35,9 +37,9 @@ def crossed(
         chance = 1 / (1 + np.exp(-np.clip(seen[drawn], -60, 60)))
         point = operating_points(chance, known.label[drawn])[DEFAULT_POINT]
         threshold = stricter(point, seen, known, unclear, drawn).threshold
-        log_odds[out], drowned[out] = bent(base * fused[out] + bias, scored.subset(out), conditions)
-        flagged[out] = ~drowned[out] & (log_odds[out] >= np.log(threshold / (1 - threshold)))
-    return log_odds, flagged, drowned
+        said[out], drowned[out] = bent(base * fused[out] + bias, scored.subset(out), conditions)
+        flagged[out] = ~drowned[out] & (said[out] >= log_odds(threshold))
+    return said, flagged, drowned
 
 
 def tell_crossed(
@@ -52,11 +54,5 @@ def tell_crossed(
     Args:
         sources: [e], of the real clip that each entry is of.
     """
-    names, counts = np.unique(sources, return_counts=True)
-    filled, where = np.zeros(GROUPS), {}
-    for name, count in sorted(zip(names, counts), key=lambda pair: -pair[1]):
-        where[name] = int(np.argmin(filled))
-        filled[where[name]] += count
-    group = np.array([where[name] for name in sources])
-    log_odds, flagged, drowned = crossed(fused, scored, group, worth, floor_db)
-    tell_conditions(scored, log_odds, ~drowned, flagged, "sources left out, ")
+    said, flagged, drowned = crossed(fused, scored, alike_groups(sources, GROUPS), worth, floor_db)
+    tell_conditions(scored, said, ~drowned, flagged, "sources left out, ")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from training.audio.manifest import SPEAKER_FOLDS, VoiceRow
 from training.data.splits import Split
@@ -89,3 +90,13 @@ def voice_splits(rows: Sequence[VoiceRow], folds: Sequence[VoiceFold]) -> list[S
         away |= np.array([row.speaker in taken for row in rows], dtype=np.bool_)
         splits.append(Split(fold.name, ~away & ~kind & (real | ~kind), (away & (kind | real)) | (kind & free)))
     return splits
+
+
+def alike_groups(sources: npt.NDArray[np.str_], count: int) -> npt.NDArray[np.int64]:
+    """Number of the group of each item [n]: whole sources, the largest first, each where the fewest items are."""
+    names, place, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    group, filled = np.zeros(len(names), np.int64), np.zeros(count)
+    for name in np.argsort(-sizes, kind="stable"):
+        group[name] = int(np.argmin(filled))
+        filled[group[name]] += sizes[name]
+    return np.asarray(group[place])

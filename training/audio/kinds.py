@@ -23,6 +23,7 @@ import torch
 from pipelines.metrics import platt
 from training.audio.cache import VoiceCache
 from training.audio.features import Described
+from training.audio.folds import alike_groups
 from training.audio.heads import Head, HeadSettings, examples, fit_head
 from training.audio.pairs import AGAINST
 from training.models.voice_cepstra import LINES, NEVER, VoiceCepstra
@@ -113,18 +114,12 @@ def settings_of(kind: Kind, settings: HeadSettings) -> HeadSettings:
 
 
 def groups_of(cache: VoiceCache) -> npt.NDArray[np.int64]:
-    """Which part each clip is left out with: that of its real source, so filled that all are about as large; engines by
-    turns. [n]"""
+    """Which part each clip is left out with: that of its real source; engines by turns. [n]"""
     of_real = np.where(cache.partner >= 0, cache.partner, np.arange(len(cache)))
     engine = (cache.labels == 1) & (cache.partner < 0)
     names = np.where(engine, cache.column("generator"), cache.column("source")[of_real])
     found = np.zeros(len(cache), np.int64)
-    filled = np.zeros(GROUPS)
-    sources, counts = np.unique(names[~engine], return_counts=True)
-    for count, name in sorted(zip(-counts, sources, strict=True)):
-        least = int(np.argmin(filled))
-        found[~engine & (names == name)] = least
-        filled[least] -= count
+    found[~engine] = alike_groups(names[~engine], GROUPS)
     for place, name in enumerate(np.unique(names[engine])):
         found[engine & (names == name)] = place % GROUPS
     return found
