@@ -31,8 +31,10 @@ from deepscan_client import (
     InternalError,
     MediaError,
     OverloadedError,
+    Reason,
     RequestError,
     RetryPolicy,
+    Verdict,
     make_verdict,
 )
 from deepscan_client._media import encode_bmp
@@ -252,3 +254,26 @@ def test_every_python_block_of_the_clients_readme_runs(monkeypatch: pytest.Monke
     for block in blocks:
         exec(compile(block, "client/README.md", "exec"), {"__name__": "__readme__"})
     assert fake.calls
+
+
+def test_a_verdict_of_a_newer_server_is_read_as_far_as_it_is_known() -> None:
+    """It may have reasons and fields that this client does not know; the label still stands."""
+    data = make_verdict().to_dict()
+    newer = {**data, "reasons": ["from_the_future", "cut_off"], "from_the_future": 1, "schema_version": "1.9"}
+    verdict = Verdict.from_json(json.dumps(newer))
+    assert verdict.reasons == (Reason.CUT_OFF,)
+    assert (verdict.label, verdict.schema_version) == (make_verdict().label, "1.9")
+    for broken in ({"label": "from_the_future"}, {"reasons": [5]}, {"reasons": [["cut_off"]]}, {"reasons": "cut_off"}):
+        with pytest.raises(ValueError, match=r"Reason|Label|list"):
+            Verdict.from_dict({**data, **broken})
+
+
+def test_a_verdict_of_an_older_server_is_read() -> None:
+    """Before schema 1.4 a verdict had no points of its parts."""
+    data = make_verdict().to_dict()
+    del data["part_points"]
+    verdict = Verdict.from_dict({**data, "schema_version": "1.3"})
+    assert (verdict.part_points, verdict.schema_version) == ({}, "1.3")
+    points = {"pictures": verdict.operating_point, "sound": dataclasses.replace(verdict.operating_point, threshold=0.9)}
+    joined = dataclasses.replace(verdict, part_points=points)
+    assert Verdict.from_json(joined.to_json()) == joined

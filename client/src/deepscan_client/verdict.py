@@ -19,6 +19,7 @@ from deepscan_client.codes import Label, Medium, Reason
 SCHEMA_VERSION = "1.4"
 
 _T = TypeVar("_T")
+_REASONS = frozenset(reason.value for reason in Reason)
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Verdict:
-        """Rebuild a verdict. Unknown fields are ignored, so that an older client reads a newer server.
+        """Rebuild a verdict. Unknown fields and reasons are left out, so that an older client reads a newer server.
 
         Raises:
             ValueError: a field is missing or has another type than it should.
@@ -348,6 +349,8 @@ def _convert(hint: Any, value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise TypeError(f"a list expected, {type(value).__name__} found")
         repeated = len(arguments) == 2 and arguments[1] is Ellipsis
+        if arguments[0] is Reason:
+            value = [reason for reason in value if reason in _REASONS or not isinstance(reason, str)]
         if not repeated and len(value) != len(arguments):
             raise TypeError(f"{len(arguments)} values expected, {len(value)} found")
         item_hints = [arguments[0]] * len(value) if repeated else arguments
