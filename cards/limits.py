@@ -24,6 +24,11 @@ MAX_VIDEO_SECONDS: Final = 3600
 """Seconds of one video."""
 MAX_VIDEO_FRAMES: Final = 250_000
 """Frames of one video, counted from its packets before anything is decoded."""
+MAX_INDEX_ENTRIES: Final = 2_000_000
+"""Frames and samples of all tracks that the tables of an MP4 count, those of each edit again: an index of them is 24
+bytes each, some 100 MB at the most, and built before anything can be asked. An hour of film has 300,000."""
+MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of those tables."""
 MAX_ANIMATION_FRAMES: Final = 5_000
 """Pictures of one animated GIF, WebP or PNG: their times are known only after all of them were decoded."""
 MAX_ANIMATION_PIXELS: Final = 2_000_000_000

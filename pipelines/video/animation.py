@@ -23,9 +23,10 @@ from cards.limits import (
 )
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
+from pipelines.video.frame import Frame, Pixels
 from pipelines.video.leaving import Check, checker
 from pipelines.video.moments import wanted_frames
-from pipelines.video.source import Frame, Pixels, VideoInfo
+from pipelines.video.source import VideoInfo
 
 FORMATS = ("GIF", "WEBP", "PNG")
 _HEADS = (b"GIF87a", b"GIF89a", b"\x89PNG\r\n\x1a\n")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
-from pipelines.video.source import Pixels
+from pipelines.video.frame import Pixels
 
 
 def decode_frames(piece: bytes, places: NDArray[np.int32]) -> Pixels:

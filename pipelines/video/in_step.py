@@ -25,10 +25,11 @@ from pipelines.infer import Infer
 from pipelines.video.body import followed_track
 from pipelines.video.close import TOO_SHORT
 from pipelines.video.evidence import VideoEvidence
+from pipelines.video.frame import Frame
 from pipelines.video.leaving import Check, checker
 from pipelines.video.lips import Lips, read_lips
 from pipelines.video.sound import known_delay, sound_delay
-from pipelines.video.source import Frame, VideoSource
+from pipelines.video.source import VideoSource
 
 NAME = "lip_sync"
 NOBODY_SPEAKS = "no two seconds of those that were read have speech and a face that is seen"

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from pipelines.analyzers.landmarks import MARGIN, MESH, SIDE, mesh_pictures, mesh_points
 from pipelines.image.align import align_faces
 from pipelines.infer import Call, Infer, digest_hex
-from pipelines.video.source import Frame
+from pipelines.video.frame import Frame
 from pipelines.video.steady import MOST_GAP_S, landmarks_at
 
 FloatArray = npt.NDArray[np.float64]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from deepscan_client.verdict import HeatMap, Track, Verdict
 from pipelines.chart import BLUE, COLOURS, PAPER, RED, Pixels
 from pipelines.image.overlay import lay_heat
+from pipelines.video.frame import Frame
 from pipelines.video.picture import track_label, track_words
-from pipelines.video.source import Frame
 
 MOST_FRAMES = 3_000
 """Of the annotated video; a longer one gets fewer frames a second, over its whole time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +55,18 @@ def listed(container: InputContainer, stream: VideoStream, check: Check) -> List
     places: list[int] = []
     count = led_in = 0
     packets = container.demux(stream)
-    while True:
+    for read in itertools.count(1):
         try:
             packet = next(packets, None)
         except BROKEN:
             break  # what was read so far is there
         if packet is None:
             break
+        if read % _LISTED == 0:
+            check()
         count += packet.size > 0
+        if count > MAX_VIDEO_FRAMES:
+            raise LimitError(f"the video has more than {MAX_VIDEO_FRAMES:,} frames", remedy="cut it")
         stamp = packet_stamp(packet)
         if stamp is None:
             if packet.size and not stamps:
@@ -70,12 +75,8 @@ def listed(container: InputContainer, stream: VideoStream, check: Check) -> List
         stamps.append(stamp)
         if packet.pos is not None:
             places.append(packet.pos)
-        if len(stamps) % _LISTED == 0:
-            check()
         if packet.is_keyframe:
             keys.append(stamp)
-        if len(stamps) > MAX_VIDEO_FRAMES:
-            raise LimitError(f"the video has more than {MAX_VIDEO_FRAMES:,} frames", remedy="cut it")
     return Listed(
         stamps=_rising(stamps),
         keys=_rising(keys or stamps[:1]),
@@ -103,6 +104,11 @@ def is_cover(stream: VideoStream) -> bool:
 
 
 def picture_track(container: InputContainer) -> VideoStream | None:
-    """The track that is the video: the one of most frames, as far as the header counts them, else the first. In an
-    animated AVIF a still of one frame lies before it. None where there are only covers, or nothing."""
-    return max((s for s in container.streams.video if not is_cover(s)), key=lambda s: s.frames, default=None)
+    """The track that a player shows: the one marked as default, else the one of most frames, as far as the header
+    counts them, else the first. A still of one frame comes after all others: in an animated AVIF one lies before the
+    film, and is marked too. None where there are only covers, or nothing."""
+
+    def rank(track: VideoStream) -> tuple[bool, bool, int]:
+        return track.frames != 1, bool(track.disposition & av.stream.Disposition.default), track.frames
+
+    return max((track for track in container.streams.video if not is_cover(track)), key=rank, default=None)

@@ -24,7 +24,7 @@ from pipelines.chart import (
     moments,
     write,
 )
-from pipelines.video.source import Frame
+from pipelines.video.frame import Frame
 
 THUMBNAILS = 10
 """Frames in a row, each over its part of the time."""

@@ -13,8 +13,9 @@ from pipelines.infer import Infer
 from pipelines.options import Options
 from pipelines.video.animation import AnimationSource, HeldPicture, is_animation
 from pipelines.video.evidence import VideoFacts
+from pipelines.video.frame import HeldFrame
 from pipelines.video.leaving import Check
-from pipelines.video.source import HeldFrame, VideoSource
+from pipelines.video.source import VideoSource
 from pipelines.video.staged import StagedSource
 
 DEFAULT_FPS = 5.0

@@ -11,8 +11,8 @@ from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
 from pipelines.audio.source import RATE, Samples, decode_audio
 from pipelines.audio.track import preferred
+from pipelines.video.opening import FORMATS
 from pipelines.video.packets import picture_track
-from pipelines.video.source import FORMATS
 
 
 def sound_delay(path: Path | str) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,49 +21,20 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_BYTES, MAX_VIDEO_SECONDS
+from cards.limits import MAX_IMAGE_PIXELS, MAX_VIDEO_SECONDS
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
+from pipelines.video.avi import chunks_of
 from pipelines.video.ending import missing_end
-from pipelines.video.faults import BROKEN, check_scans, no_frames, not_opened
-from pipelines.video.hidden import hidden_frames
-from pipelines.video.leaving import Check, WatchedFile, checker
+from pipelines.video.faults import BROKEN, check_scans, no_frames
+from pipelines.video.frame import Frame, HeldFrame, stamp_of, turns_of, upright
+from pipelines.video.hidden import hidden_frames, other_tracks
+from pipelines.video.leaving import Check, checker
 from pipelines.video.moments import wanted_frames
-from pipelines.video.packets import listed, picture_track
+from pipelines.video.opening import check_file, opened
+from pipelines.video.packets import listed
 
-Pixels = npt.NDArray[np.uint8]
-
-#: What may be opened. Play lists are left out: they name other files and addresses.
-FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,m4v,mjpeg"
 _WORTH_A_JUMP = 30  # frames
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame: ``pixels`` uint8 [h, w, 3] RGB, upright; ``time`` in seconds from the first; ``index`` from 0."""
-
-    time: float
-    index: int
-    pixels: Pixels
-
-
-class HeldFrame:
-    """A decoded frame whose pixels are still as the codec stores them: half the memory of RGB, and no work done.
-
-    Attributes:
-        time: seconds from the first frame; index: from 0; stored: pixels that the codec keeps of it.
-    """
-
-    def __init__(
-        self, time: float, index: int, frame: VideoFrame, aspect: float, turns: int, size: tuple[int, int]
-    ) -> None:
-        self.time, self.index, self.stored = time, index, frame.width * frame.height
-        self._frame, self._aspect, self._turns, self._size = frame, aspect, turns, size
-
-    def pixels(self, max_side: int | None = None) -> Pixels:
-        """RGB, uint8 [h, w, 3], upright, with square pixels; shrunk so that the longer side is at most ``max_side``.
-        One that is stored in another size than the first frame gets its size, as in a player."""
-        return upright(self._frame, self._aspect, self._turns, max_side, self._size)
 
 
 @dataclass(frozen=True)
@@ -119,11 +91,13 @@ class VideoSource:
         self._check = check or checker(None)
         #: Frames that were damaged and left out by the last ``frames``.
         self.damaged = 0
-        self._check_file()
+        self._formats = check_file(self.path, self._check)
         with self._open() as (container, stream):
+            chunks = chunks_of(self.path, stream.index, self._check) if container.format.name == "avi" else None
             there = listed(container, stream, self._check)
             self._stamps, self._keys = there.stamps, there.keys
-            self._missing = missing_end(self.path, container, stream, there, self._check)
+            self._missing = missing_end(self.path, container, stream, there, chunks)
+            self._others = other_tracks(container, stream)
             edits = container.format.name.startswith("mov")
             self._base = float(stream.time_base or 0)
             shape = stream.codec_context.sample_aspect_ratio
@@ -132,7 +106,7 @@ class VideoSource:
                 raise no_frames(container)
             self._times = (self._stamps - self._stamps[0]) * self._base
         with self._open(ignore_editlist="1") if edits else contextlib.nullcontext((None, None)) as (_, whole):
-            self._hidden = hidden_frames(there, whole, self.path)
+            self._hidden = hidden_frames(there, whole, chunks, self.path)
         self._size = (0, 0)
         self.info = self._describe()
 
@@ -174,7 +148,7 @@ class VideoSource:
         """The frames with these time stamps; ``given`` is how many others were given before."""
         with self._open() as (container, stream):
             for frame in self._decode(container, stream, wanted):
-                stamp = _stamp(frame)
+                stamp = stamp_of(frame)
                 given += 1
                 yield self._hold(stamp, frame, turns_of(frame))
         if not given:
@@ -188,47 +162,8 @@ class VideoSource:
         index = int(np.searchsorted(self._stamps, stamp))
         return HeldFrame((stamp - int(self._stamps[0])) * self._base, index, frame, self._aspect, turns, self._size)
 
-    def _check_file(self) -> None:
-        if not self.path.is_file():
-            raise MediaError(f"{self.path.name} is no file", code=ErrorCode.NOT_MEDIA, remedy="name a local video file")
-        size = self.path.stat().st_size
-        if size == 0:
-            raise MediaError("the file is empty", code=ErrorCode.EMPTY, remedy="send the bytes of a video")
-        if size > MAX_VIDEO_BYTES:
-            raise LimitError(
-                f"the video has {size:,} bytes, {MAX_VIDEO_BYTES:,} are allowed", remedy="send a smaller file"
-            )
-
-    @contextlib.contextmanager
-    def _open(self, **options: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-        with self.path.open("rb") as handle:
-            try:
-                container = av.open(
-                    WatchedFile(handle, self._check),
-                    mode="r",
-                    options={"format_whitelist": FORMATS, "protocol_whitelist": "file", **options},
-                    metadata_errors="replace",
-                )
-            except BROKEN as error:
-                raise not_opened(handle, error) from error
-            with container:
-                stream = picture_track(container)
-                if stream is None:
-                    raise MediaError(
-                        "the file has no picture track",
-                        code=ErrorCode.UNSUPPORTED,
-                        remedy="send a video, or judge the sound as a recording",
-                    )
-                if stream.codec_context is None:
-                    raise MediaError(
-                        "the picture track has an unknown codec",
-                        code=ErrorCode.UNSUPPORTED,
-                        remedy="save it as MP4 with H.264",
-                    )
-                stream.codec_context.thread_count = self.threads
-                # The size can change inside: what is too large then is not even allocated, and counts as damaged.
-                stream.codec_context.options = {"max_pixels": str(MAX_IMAGE_PIXELS)}
-                yield container, stream
+    def _open(self, **options: str) -> AbstractContextManager[tuple[InputContainer, VideoStream]]:
+        return opened(self.path, self._formats, self.threads, self._check, **options)
 
     def _describe(self) -> VideoInfo:
         with self._open() as (container, stream):
@@ -266,7 +201,7 @@ class VideoSource:
                 variable=bool(len(gaps) and (np.abs(gaps - usual) > 0.2 * usual).mean() > 0.05),
                 sound=bool(container.streams.audio),
                 decoder=f"pyav {av.__version__}, {stream.codec_context.name}",
-                notes=(*([self._missing] if self._missing else []), *self._hidden.notes),
+                notes=tuple(note for note in (self._missing, *self._hidden.notes, self._others) if note),
                 format=container.format.name.split(",")[0],
                 codec=stream.codec_context.codec.canonical_name,
                 cut_off=bool(self._missing),
@@ -287,10 +222,10 @@ class VideoSource:
                 with contextlib.suppress(*BROKEN):  # a file that cannot be searched is read through
                     container.seek(int(key), stream=stream)
                     decoded = self._decoded(container, stream)
-            frame = next((f for f in decoded if _stamp(f) >= wanted[place]), None)
+            frame = next((f for f in decoded if stamp_of(f) >= wanted[place]), None)
             if frame is None:
                 return
-            position = _stamp(frame)
+            position = stamp_of(frame)
             place = int(np.searchsorted(wanted, position, side="right"))
             yield frame
 
@@ -315,43 +250,3 @@ class VideoSource:
                     self.damaged += 1
                 elif frame.pts is not None or frame.dts is not None:
                     yield frame
-
-
-def upright(
-    frame: VideoFrame, aspect: float, turns: int, max_side: int | None, size: tuple[int, int] | None = None
-) -> Pixels:
-    """RGB pixels with square pixels, after so many quarter turns counter-clockwise.
-
-    Args:
-        size: width and height that the frame is taken to be stored in; its own where left out.
-
-    Raises:
-        MediaError: the layout or the matrix of its colours is not read.
-    """
-    width, height = size or (frame.width, frame.height)
-    width = max(1, round(width * aspect))
-    factor = min(1.0, (max_side or max(width, height)) / max(width, height))
-    width, height = max(1, round(width * factor)), max(1, round(height * factor))
-    try:
-        if (width, height) == (frame.width, frame.height):
-            pixels = frame.to_ndarray(format="rgb24")
-        else:
-            pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
-    except BROKEN as error:
-        raise MediaError(
-            f"frames in {frame.format.name} with the colour matrix {int(frame.colorspace)} of ITU-T H.273 are not read",
-            code=ErrorCode.UNSUPPORTED,
-            remedy="save it as MP4 with H.264 and BT.709 colours",
-        ) from error
-    return np.ascontiguousarray(np.rot90(pixels, turns), dtype=np.uint8)
-
-
-def _stamp(frame: VideoFrame) -> int:
-    stamp = frame.pts if frame.pts is not None else frame.dts
-    assert stamp is not None
-    return int(stamp)
-
-
-def turns_of(frame: VideoFrame) -> int:
-    """Quarter turns counter-clockwise that the file asks for, 0 to 3."""
-    return round((frame.rotation or 0) / 90) % 4

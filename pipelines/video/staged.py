@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from deepscan_client.errors import CancelledError, DeepScanError
 from pipelines.infer import Call, Infer
+from pipelines.video.frame import HeldFrame, Pixels, turns_of
 from pipelines.video.leaving import Check
 from pipelines.video.pieces import NotCutError, Piece, cut
-from pipelines.video.source import HeldFrame, Pixels, VideoInfo, VideoSource, turns_of
+from pipelines.video.source import VideoInfo, VideoSource
 
 STAGE = "video_decode"
 FORMATS = {"mov": "MP4", "matroska": "MKV or WebM"}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
-from pipelines.video import packets, source
+from pipelines.video import opening, packets, source
 from pipelines.video.source import VideoSource
 
 Write = Callable[..., Path]
@@ -147,7 +147,7 @@ def test_limits_hold_before_anything_is_decoded(
 ) -> None:
     path = write_video(tmp_path / "a.mp4", grey(50))
     for module, name, value in (
-        (source, "MAX_VIDEO_BYTES", 100),
+        (opening, "MAX_VIDEO_BYTES", 100),
         (packets, "MAX_VIDEO_FRAMES", 49),
         (source, "MAX_VIDEO_SECONDS", 1),
         (source, "MAX_IMAGE_PIXELS", 64 * 47),

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from skimage import data as pictures
 
 from pipelines.image.align import template
-from pipelines.video.source import Frame, VideoSource
+from pipelines.video.frame import Frame
+from pipelines.video.source import VideoSource
 from training.data.layout import DataError, read_data
 from training.data.tracks import SIDE, build_tracks, find_tracks, load_tracks, main_track, sample_frames
 from training.prepare import detector

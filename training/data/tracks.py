@@ -21,7 +21,8 @@ import numpy.typing as npt
 from deepscan_client.errors import DeepScanError
 from pipelines.image.align import align_faces, face_sizes, similarities
 from pipelines.image.faces import Detect, Faces, find_faces
-from pipelines.video.source import Frame, VideoSource
+from pipelines.video.frame import Frame
+from pipelines.video.source import VideoSource
 from pipelines.video.tracker import Tracker, describe_faces, is_cut
 from training.data.layout import DataError, read_data, write_manifest
 from training.data.manifest import Row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from cards import ModelRepository
-from deepscan_client import Reason
+from deepscan_client import LimitError, Reason
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options
+from pipelines.video import packets
 from pipelines.video.analyze import VideoAnalyzer, analyze_video
 from pipelines.video.source import VideoInfo, VideoSource
 from pipelines.video.verdict import VideoJudge
@@ -129,18 +131,65 @@ def test_films_in_pieces_and_films_that_end_early_hide_nothing(
     assert (info.cut_off, info.hidden, len(info.notes)) == (True, False, 1)
 
 
-def test_frames_of_one_time_are_told_in_other_containers_too(tmp_path: Path) -> None:
-    path = tmp_path / "a.mkv"
+def write_at(path: Path, ticks: list[int]) -> VideoInfo:
+    """What is said of an MKV whose frames have these times in milliseconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        for place, pixels in enumerate(grey(COUNT)):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
-                packet.pts = packet.dts = place // 10
+        stream.time_base = Fraction(1, 1000)
+        for tick in ticks:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(grey(1)[0], format="rgb24")):
+                packet.pts = packet.dts = tick
+                packet.time_base = stream.time_base
                 container.mux(packet)
-    info = VideoSource(path).info
+    return VideoSource(path).info
+
+
+def test_frames_of_one_time_are_told_in_other_containers_too(tmp_path: Path) -> None:
+    info = write_at(tmp_path / "a.mkv", [40 * (place // 10) for place in range(COUNT)])
     assert (info.frames, info.hidden) == (5, True)
     assert "45 of 50 frames have the time of another" in info.notes[0]
+
+
+def test_a_long_recording_of_a_screen_may_stamp_some_frames_twice(tmp_path: Path) -> None:
+    """They are noted; of a hundred frames, one may be so."""
+    info = write_at(tmp_path / "a.mkv", sorted([*range(0, 60_000, 40), *range(0, 60_000, 4000)]))
+    assert (info.frames, info.hidden) == (1500, False)
+    assert "15 of 1,515 frames have the time of another" in info.notes[0]
+    assert write_at(tmp_path / "b.mkv", sorted([*range(0, 60_000, 40), *range(0, 60_000, 1000)])).hidden
+
+
+def test_frames_that_the_index_of_an_avi_leaves_out_are_told(tmp_path: Path, write_video: Write) -> None:
+    """Where entries of the index name one place twice, FFmpeg goes by it and not from chunk to chunk."""
+    data = write_video(tmp_path / "a.avi", grey(COUNT), codec="mpeg4").read_bytes()
+    assert VideoSource(tmp_path / "a.avi").info.notes == ()
+    place = data.index(b"idx1") + 8
+    for claimed in (COUNT, 1):
+        header = data.index(b"strh") + 8 + 32
+        forged = data[:header] + claimed.to_bytes(4, "little") + data[header + 4 : place] + data[place:][:16] * COUNT
+        (tmp_path / "a.avi").write_bytes(forged)
+        info = VideoSource(tmp_path / "a.avi").info
+        assert (info.frames, info.hidden, info.cut_off) == (1, True, False), claimed
+        assert info.notes == (
+            "its index leaves out 49 of 50 frames: they were not judged, and another player may show them",
+        )
+
+
+def test_frames_that_are_not_shown_count_towards_the_limit_and_ask_the_caller(
+    film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(edited(film, [(120, delay(film) + 45 * TICKS)]))
+    assert VideoSource(path).info.frames == 3
+    asked: list[int] = []
+    with av.open(str(path)) as container:
+        monkeypatch.setattr(packets, "_LISTED", 1)
+        there = packets.listed(container, container.streams.video[0], lambda: asked.append(1))
+    assert there.packets > there.shown == 3
+    assert len(asked) >= there.packets
+    monkeypatch.setattr(packets, "MAX_VIDEO_FRAMES", there.packets - 1)
+    with pytest.raises(LimitError, match="frames"):
+        VideoSource(path)
 
 
 def test_the_verdict_has_the_reason_and_the_note(

@@ -13,7 +13,7 @@ from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import LimitError, MediaError
 from pipelines.onnx_infer import OnnxInfer
 from pipelines.options import Options
-from pipelines.video import analyze, source
+from pipelines.video import analyze, opening, source
 from pipelines.video.analyze import VideoAnalyzer
 from pipelines.video.source import VideoSource
 from tests.pipelines.test_video_source import Write, grey
@@ -65,7 +65,7 @@ def test_frames_of_another_size_get_the_size_of_the_first(tmp_path: Path) -> Non
 
 
 def test_a_frame_that_grows_beyond_the_limit_is_never_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_IMAGE_PIXELS", 64 * 48)
+    monkeypatch.setattr(opening, "MAX_IMAGE_PIXELS", 64 * 48)
     video = VideoSource(write_changing(tmp_path / "a.mkv", [(64, 48)] * 3 + [(640, 480)] * 3))
     assert [frame.index for frame in video.frames()] == [0, 1, 2]
     assert video.damaged == 3

@@ -23,10 +23,10 @@ from deepscan_client import (
 )
 from pipelines.chart import COLOURS
 from pipelines.video.closeups import SIDE, Moment, close_looks, telling_moments
+from pipelines.video.frame import Frame
 from pipelines.video.overlay import draw_frame, heat_at
 from pipelines.video.picture import track_label
 from pipelines.video.sampling import open_source
-from pipelines.video.source import Frame
 
 HOT, COLD = 255, 0
 

@@ -22,9 +22,10 @@ from pipelines.options import Options
 from pipelines.video import pieces, staged
 from pipelines.video.analyze import SECOND_LOOK, VideoAnalyzer, analyze_video
 from pipelines.video.decode import decode_frames
+from pipelines.video.frame import Frame
 from pipelines.video.leaving import checker
 from pipelines.video.sampling import NO_GPU, ON_GPU, open_source
-from pipelines.video.source import Frame, VideoSource
+from pipelines.video.source import VideoSource
 from pipelines.video.staged import STAGE, StagedSource
 from pipelines.video.verdict import VideoJudge
 
