@@ -83,6 +83,9 @@ def opened(
                     code=ErrorCode.UNSUPPORTED,
                     remedy="save it as MP4 with H.264",
                 )
+            for other in container.streams:
+                if other.index != stream.index:  # neither read nor unpacked
+                    other.discard = av.stream.Discard.all
             stream.codec_context.thread_count = threads
             # The size can change inside: what is too large then is not even allocated, and counts as damaged.
             stream.codec_context.options = {"max_pixels": str(MAX_IMAGE_PIXELS)}

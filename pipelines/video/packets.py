@@ -20,6 +20,9 @@ from pipelines.video.leaving import Check
 
 _LISTED = 256
 """Packets that are listed between two checks: some milliseconds."""
+_MORE_BYTES, _TIMES_THE_FILE = 512 * 1024 * 1024, 8
+"""Bytes of all packets, and as many times those of the file: Matroska may have compressed them, and an edit list shows
+some again. But ten kilobytes can become ten megabytes, and all frames of an MP4 can lie in one place."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ def listed(container: InputContainer, stream: VideoStream, check: Check) -> List
     """Read all packets of an open file, as far as they can be read; ``check`` is called again and again meanwhile.
 
     Raises:
-        LimitError: there are too many.
+        LimitError: there are too many, or they are much longer together than the file.
     """
+    left = _MORE_BYTES + _TIMES_THE_FILE * container.size
     stamps: list[int] = []
     keys: list[int] = []
     places: list[int] = []
@@ -64,6 +68,11 @@ def listed(container: InputContainer, stream: VideoStream, check: Check) -> List
             break
         if read % _LISTED == 0:
             check()
+        left -= packet.size
+        if left < 0:
+            raise LimitError(
+                "the frames have many times the bytes of the file that they are in", remedy="save it again as MP4"
+            )
         count += packet.size > 0
         if count > MAX_VIDEO_FRAMES:
             raise LimitError(f"the video has more than {MAX_VIDEO_FRAMES:,} frames", remedy="cut it")
