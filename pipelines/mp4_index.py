@@ -92,8 +92,7 @@ def _entries(box: bytes, inflated: bool = False) -> Iterator[int]:
         inflated: whether the box was compressed.
     """
     track, inside = _Track(), inflated
-    for match in _NAMES.finditer(box):
-        name, place = match.group(), match.end()
+    for name, place in _named(box):
         yield 1
         if name == b"trun":
             yield _number(box, place + 4)
@@ -121,6 +120,14 @@ def _entries(box: bytes, inflated: bool = False) -> Iterator[int]:
         else:
             track.kinds.add(box[place + 8 : place + 12])
     yield track.entries(box)
+
+
+def _named(box: bytes) -> Iterator[tuple[bytes, int]]:
+    """Names of tables and where what they hold begins: for a length of 1, the true one of 8 bytes may stand between."""
+    for match in _NAMES.finditer(box):
+        yield match.group(), match.end()
+        if _number(box, match.start() - 4) == 1:
+            yield match.group(), match.end() + 8
 
 
 def _inflated(data: bytes) -> Iterator[int]:

@@ -72,6 +72,7 @@ BOMBS = {
     "a compressed index in another": film(compressed(compressed(box(b"moov", track(sizes(5)))))),
     "a large compressed index": film(compressed(bytes(80 << 20))),
     "an index that is called free": film(box(b"free", box(b"mvhd", bytes(100)), track(sizes(MANY)))),
+    "a length of eight bytes": film(box(b"moof", box(b"traf", struct.pack(">I4sQII", 1, b"trun", 24, 0, MANY)))),
     "very many boxes": film(box(b"wide") * (MAX_INDEX_ENTRIES + 1)),
 }
 
