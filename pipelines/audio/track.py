@@ -16,6 +16,7 @@ from cards.limits import MAX_AUDIO_CHANNELS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
 from pipelines.audio.container import READS, Container
+from pipelines.mp4_index import check_index
 
 _LOSSLESS = ("flac", "alac", "wavpack", "wmalossless")
 _LOSSY = (
@@ -65,7 +66,11 @@ def open_container(file: Any, kind: Container) -> InputContainer:
 
     Raises:
         MediaError: corrupt, or cut off before its index.
+        LimitError: the index that FFmpeg would make of an MP4 takes too much memory.
     """
+    if kind.reader == "mov":
+        check_index(file)
+        file.seek(0)
     try:
         opened: InputContainer = av.open(
             file,

@@ -18,6 +18,7 @@ from deepscan_client.errors import LimitError, MediaError
 from pipelines.audio import source
 from pipelines.audio.source import RATE, AudioInfo, decode_audio, open_audio
 from pipelines.options import Options
+from tests.pipelines.test_mp4_index import BOMBS
 
 Encode = Callable[..., bytes]
 Samples = NDArray[np.float32]
@@ -301,6 +302,21 @@ def test_memory_does_not_grow_with_the_length(encode_sound: Encode) -> None:
         assert total == minutes * 60 * RATE
     assert peaks[1] < 1.2 * peaks[0]
     assert peaks[1] < 8 * 10 * RATE * 4
+
+
+@pytest.mark.parametrize("name", sorted(BOMBS))
+def test_an_index_that_would_take_gigabytes_is_refused_before_it_is_built(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 KB of M4A took 700 MB."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(av, "open", never)
+    with pytest.raises(LimitError) as caught:
+        decode_audio(BOMBS[name])
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize("name", ["thanks.wav", "voicemail.mp3", "next_caller.ogg", "thanks_copy.wav"])
