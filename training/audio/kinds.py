@@ -125,9 +125,7 @@ def groups_of(cache: VoiceCache) -> npt.NDArray[np.int64]:
     return found
 
 
-def scale_of(
-    cache: VoiceCache, draws: list[Described], chosen: Mask, settings: HeadSettings, local: bool
-) -> tuple[float, float]:
+def scale_of(cache: VoiceCache, draws: list[Described], chosen: Mask, settings: HeadSettings) -> tuple[float, float]:
     """Slope and shift that bring a kind's line to log-odds: Platt's (1999) of the scores of left-out groups, classes
     alike. (1, 0) where there are too few sources to leave one out."""
     group, scores, labels, masses = groups_of(cache), [], [], []
@@ -135,8 +133,8 @@ def scale_of(
         seen, held = chosen & (group != each), chosen & (group == each)
         if len(np.unique(cache.labels[seen])) < 2:
             return 1.0, 0.0
-        head = fit_head(examples(cache, draws, seen, settings, local), settings)
-        told = examples(cache, draws, held, settings, local)
+        head = fit_head(examples(cache, draws, seen, settings), settings)
+        told = examples(cache, draws, held, settings)
         scores.append(head(told.x))
         labels.append(told.y)
         masses.append(told.mass)
@@ -151,13 +149,11 @@ def scale_of(
 Scales = Sequence[tuple[float, float]]
 
 
-def scales_of(
-    cache: VoiceCache, draws: list[Described], allowed: Mask, settings: HeadSettings, local: bool = False
-) -> Scales:
+def scales_of(cache: VoiceCache, draws: list[Described], allowed: Mask, settings: HeadSettings) -> Scales:
     """Slope and shift of the line of each of ``KINDS``."""
     chosen = [chosen_for(cache, allowed, kind) for kind in KINDS]
     return [
-        scale_of(cache, draws, some, settings_of(kind, settings), local) if some.any() else (1.0, 0.0)
+        scale_of(cache, draws, some, settings_of(kind, settings)) if some.any() else (1.0, 0.0)
         for kind, some in zip(KINDS, chosen, strict=True)
     ]
 
