@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cards.limits import MAX_JUDGED_FPS, MAX_JUDGED_FRAMES, MAX_OPTIONS_BYTES
 from deepscan_client.errors import RequestError
@@ -30,6 +30,13 @@ class Options(BaseModel):
     fps: float | None = Field(default=None, gt=0.0, le=MAX_JUDGED_FPS, allow_inf_nan=False)
     """Frames a second of a video to judge instead, as far as the limit of frames allows; not with ``num_frames``."""
     request_id: str = Field(default="", max_length=128)
+
+    @field_validator("confidence_threshold", "num_frames", "fps", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        if isinstance(value, bool):  # which Pydantic takes for 0 or 1
+            raise ValueError("is a number, not true or false")
+        return value
 
     @model_validator(mode="after")
     def _one_rate(self) -> Options:

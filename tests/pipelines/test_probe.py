@@ -250,6 +250,13 @@ def test_wrong_options_are_a_request_error(text: bytes) -> None:
         parse_options(text)
 
 
+@pytest.mark.parametrize("name", ["confidence_threshold", "num_frames", "fps"])
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_true_is_no_number(name: str, value: str) -> None:
+    with pytest.raises(RequestError, match=f"{name}: is a number, not true or false"):
+        parse_options(f'{{"{name}": {value}}}')
+
+
 def test_options_that_contradict_each_other_are_told_without_pydantics_words() -> None:
     with pytest.raises(RequestError) as caught:
         parse_options(b'{"num_frames": 4, "fps": 2}')
