@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -174,25 +175,36 @@ def fit_lines(
     Raises:
         ValueError: there are none of any kind.
     """
-    heads, weights, biases = [], [], []
-    for kind, (slope, shift) in zip(KINDS, scales, strict=True):
+    parts = []
+    for kind, scale in zip(KINDS, scales, strict=True):
         chosen = chosen_for(cache, allowed, kind)
         if chosen.any():
             own = settings_of(kind, settings)
-            head = fit_head(examples(cache, draws, chosen, own, local), own)
-            weight, bias = head.line
-            heads.append(head)
-            weights.append(slope * weight)
-            biases.append(slope * bias + shift + float(np.log(kind.prior)))
-    if not heads:
+            parts.append(Part(fit_head(examples(cache, draws, chosen, own, local), own), kind.prior, *scale))
+    return joined(parts)
+
+
+class Part(NamedTuple):
+    """A kind's line, its prior, and what brings the line to log-odds."""
+
+    head: Head
+    prior: float
+    slope: float = 1.0
+    shift: float = 0.0
+
+
+def joined(parts: Sequence[Part]) -> Lines:
+    """The lines of a network, standardised as the first one is.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not parts:
         raise ValueError("no kind of synthetic speech has clips to fit a line on")
-    return Lines(np.stack(weights), np.array(biases), heads[0].mean, heads[0].scale)
-
-
-def one_line(head: Head) -> Lines:
-    """The lines of a network that has one."""
-    weight, bias = head.line
-    return Lines(weight[None], np.array([bias]), head.mean, head.scale)
+    lines = [part.head.line for part in parts]
+    weight = np.stack([part.slope * line[0] for part, line in zip(parts, lines, strict=True)])
+    bias = [part.slope * line[1] + part.shift + np.log(part.prior) for part, line in zip(parts, lines, strict=True)]
+    return Lines(weight, np.array(bias), parts[0].head.mean, parts[0].head.scale)
 
 
 def network_of(whole: Lines, local: Lines) -> VoiceCepstra:

@@ -19,11 +19,12 @@ from training.audio.kinds import (
     KINDS,
     RECORDED,
     Mask,
+    Part,
     chosen_for,
     fit_lines,
     groups_of,
+    joined,
     network_of,
-    one_line,
     scales_of,
 )
 from training.audio.manifest import VoiceRow
@@ -151,8 +152,8 @@ def test_the_network_says_what_the_lines_say(lines: str) -> None:
     cache, described = opposite(FEATURES)
     settings, allowed = HeadSettings(), everything(cache)
     if lines == "one":
-        whole = one_line(fit_head(examples(cache, [described], allowed, settings), settings))
-        local = one_line(fit_head(examples(cache, [described], allowed, settings, local=True), settings))
+        whole = joined([Part(fit_head(examples(cache, [described], allowed, settings), settings), 1.0)])
+        local = joined([Part(fit_head(examples(cache, [described], allowed, settings, local=True), settings), 1.0)])
     else:
         scales = [(0.5, 0.1)] * len(KINDS)
         whole = fit_lines(cache, [described], allowed, settings, scales)
