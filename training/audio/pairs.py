@@ -24,9 +24,10 @@ from training.audio.cache import VoiceCache, cache_of
 from training.audio.manifest import read_rows
 
 AGAINST = ("world", "griffin_lim", "own_flow")
-"""Families that train lines of their own alone (``training.audio.kinds``), or nothing: phases from noise (Griffin-Lim, the flow's early steps) and WORLD lie on the other
-side of real speech than what neural vocoders smooth, so that a head fitted on the ones scores the others *below* the
-reals, and one linear head cannot hold both. With them the mean AUC over left-out neural families falls by 0.08."""
+"""Families that train lines of their own alone (``training.audio.kinds``), or nothing: phases from noise (Griffin-Lim,
+the flow's early steps) and WORLD lie on the other side of real speech than what neural vocoders smooth, so that a head
+fitted on the ones scores the others *below* the reals, and one linear head cannot hold both. With them the mean AUC
+over left-out neural families falls by 0.08."""
 HELD, HELD_SPEAKERS = ("lpc", "own_source_filter", "cargan", "hifigan_16k"), 5
 """CARGAN and a HiFi-GAN of 16 kHz stand for good vocoders, which the other two do not: trained long by others, the one
 of a kind of its own, the other of a kind that trains, by other hands."""
