@@ -23,6 +23,7 @@ from training.audio.cache import VoiceCache, cache_of
 from training.audio.features import draws_of, speech_of_cache
 from training.audio.folds import read_voice_folds, voice_splits
 from training.audio.heads import HeadSettings
+from training.audio.kinds import scales_of
 from training.audio.pairs import HELD, Mask, aside, held_out
 from training.audio.splice import measuring_family
 from training.audio.train import fit_network, sources_in, trainable, wanted_in
@@ -74,7 +75,7 @@ def fold_repository(run: Path, cache: VoiceCache, target: Path, shipped: ModelRe
     speech, numbers = speech_of_cache(cache), range(int(told["draws"]))
     draws = [draws_of(cache, speech, [number], wanted_in(cache, number))[0] for number in numbers]
     own = np.asarray(trainable(cache) & left_out(cache, fusion.members)[0])
-    model = fit_network(cache, draws, own, settings)
+    model = fit_network(cache, draws, own, settings, scales_of(cache, draws, own, settings))
     for name in (*_COPIED, *(name for name in fusion.members if name != NETWORK)):
         shutil.copytree(shipped.root / name, target / name)
     checkpoint = target.parent / f"{target.name}-run" / "model.pt"

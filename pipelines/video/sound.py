@@ -11,7 +11,8 @@ from deepscan_client.codes import ErrorCode
 from deepscan_client.errors import MediaError
 from pipelines.audio.source import RATE, Samples, decode_audio
 from pipelines.audio.track import preferred
-from pipelines.video.opening import FORMATS
+from pipelines.video.leaving import checker
+from pipelines.video.opening import check_file
 from pipelines.video.packets import picture_track
 
 
@@ -20,14 +21,16 @@ def sound_delay(path: Path | str) -> float:
 
     Raises:
         MediaError: it does not open, or has no picture or no sound.
+        LimitError: it has too many bytes, or its index would.
     """
+    formats = check_file(Path(path), checker(None))
     try:
         with (
             Path(path).open("rb") as handle,
             av.open(
                 handle,
                 mode="r",
-                options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+                options={"format_whitelist": formats, "protocol_whitelist": "file"},
                 metadata_errors="replace",
             ) as container,
         ):

@@ -20,8 +20,7 @@ from cards.record import Calibration
 from pipelines.metrics import auc, ece, platt
 from training.audio.cache import VoiceCache, load_voice_cache
 from training.audio.conditions import CONDITIONS, MEASURES, Heard, chosen_rows, hear_all
-from training.audio.kinds import KINDS
-from training.audio.kinds import log_odds as log_odds_of
+from training.audio.kinds import KINDS, of_any
 from training.audio.pairs import AGAINST
 from training.audio.quality import nearness
 from training.audio.scale import DEFAULT_POINT, DRAWS, QUANTILES, fit_verdict, refits_of
@@ -48,7 +47,7 @@ def out_of_fold(run: Path, cache: VoiceCache, heard: Heard) -> Scored:
     others = [family for kind in KINDS for family in kind.families]
     never = ~np.isin(generators, told["generator"]) & ~np.isin(families, [*AGAINST, *others])  # no line has heard these
     for each in range(len(told["part"])):
-        mean = heard.clip_mean(log_odds_of(heard.whole, told["weight"][each], told["bias"][each]))
+        mean = heard.clip_mean(of_any(heard.whole, told["weight"][each], told["bias"][each]))
         unheard = (labels == 0) | never | (generators == told["generator"][each])
         fits = (part == told["part"][each]) & unheard & np.isfinite(mean)
         total[fits] += mean[fits]

@@ -88,11 +88,11 @@ class Lines:
 
     def __call__(self, x: npt.NDArray[np.float32]) -> Floats:
         """Log-odds of a fake of any kind, of features [..., f]."""
-        return log_odds(x, self.weight, self.bias)
+        return of_any(x, self.weight, self.bias)
 
 
-def log_odds(x: npt.NDArray[np.float32], weight: Floats, bias: Floats) -> Floats:
-    """Of a fake of any kind, of features [..., f], by weights [k, f] and biases [k]."""
+def of_any(x: npt.NDArray[np.float32], weight: Floats, bias: Floats) -> Floats:
+    """Log-odds of a fake of any kind, of features [..., f], by weights [k, f] and biases [k]."""
     return np.asarray(np.logaddexp.reduce(x @ weight.T + bias, axis=-1))
 
 
@@ -140,7 +140,7 @@ def scale_of(cache: VoiceCache, draws: list[Described], chosen: Mask, settings: 
         labels.append(told.y)
         masses.append(told.mass)
     y, mass = np.concatenate(labels).astype(np.int64), np.concatenate(masses).astype(np.float64)
-    if len(scores) < 2 or len(np.unique(y)) < 2:
+    if len(np.unique(y)) < 2:
         return 1.0, 0.0
     for label in (0, 1):
         mass[y == label] /= mass[y == label].sum()

@@ -88,8 +88,7 @@ def fit_lines(cache: VoiceCache, draws: list[Described], old: Line, chosen: Mask
 
     def fitted(some: Mask) -> Line:
         head = fit_head(examples(cache, draws, some, SETTINGS), SETTINGS)
-        assert isinstance(head.net, nn.Linear)
-        fresh = aligned(Line(head.net.weight.detach()[0].double().numpy() * head.scale, 0.0), old, every)
+        fresh = aligned(Line(head.line[0], 0.0), old, every)
         return Line((1 - SHARE) * old.weight + SHARE * fresh.weight, (1 - SHARE) * old.bias + SHARE * fresh.bias)
 
     generators = cache.column("generator")

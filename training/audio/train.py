@@ -100,14 +100,15 @@ def wanted_in(cache: VoiceCache, draw: int) -> Mask:
     return np.asarray(wanted & some)
 
 
-def fit_network(cache: VoiceCache, draws: list[Described], allowed: Mask, settings: HeadSettings) -> VoiceCepstra:
+def fit_network(
+    cache: VoiceCache, draws: list[Described], allowed: Mask, settings: HeadSettings, scales: Scales
+) -> VoiceCepstra:
     """The network on allowed clips: its lines through whole windows and through single seconds.
 
     Both have the scale of whole windows, because what calibrates those is applied to seconds too: brought to log-odds
     of seconds they would be calibrated twice (24 % of untouched recordings had a suspicious second, for 2 %).
     """
     near = replace(settings, shrinkage=LOCAL_SHRINKAGE)
-    scales = scales_of(cache, draws, allowed, settings)
     whole = fit_lines(cache, draws, allowed, settings, scales)
     return network_of(whole, fit_lines(cache, draws, allowed, near, scales, local=True))
 
@@ -147,8 +148,8 @@ def train_cepstra(
     began = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
     every = trainable(cache, without)
-    model = fit_network(cache, draws, every, settings)
     scales = scales_of(cache, draws, every, settings)
+    model = fit_network(cache, draws, every, settings, scales)
     by_family: dict[str, list[float]] = {}
     for split in () if without else voice_splits(cache.rows, read_voice_folds()):
         if not (split.held & (cache.labels == 1)).any() or not (split.held & (cache.labels == 0)).any():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cards.limits import MAX_AUDIO_BYTES
 from cards.repository import ModelRepository
-from deepscan_client.errors import CancelledError, MediaError
+from deepscan_client.errors import CancelledError, LimitError, MediaError
 from pipelines.audio import source
 from pipelines.audio.source import RATE, decode_audio, open_track
 from pipelines.onnx_infer import OnnxInfer
@@ -25,6 +25,7 @@ from pipelines.video.in_step import NOBODY_SPEAKS, Heard, hear, with_lip_sync
 from pipelines.video.leaving import checker
 from pipelines.video.sound import sound_delay, sound_of
 from pipelines.video.verdict import UNHEARD, VideoJudge
+from tests.pipelines.test_mp4_index import BOMBS
 
 VOICE = Path(__file__).resolve().parents[3] / "samples" / "audio" / "voicemail.mp3"
 SECONDS = 4
@@ -120,6 +121,9 @@ def test_the_sound_is_put_where_the_file_says(
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"\0" * 100)
     with pytest.raises(MediaError):
+        sound_delay(broken)
+    broken.write_bytes(BOMBS["sizes"])
+    with pytest.raises(LimitError, match="index"):
         sound_delay(broken)
 
 
