@@ -50,19 +50,27 @@ class Bar(ProgressBar):
             console=console,
         )
         self._progress.start()
-        total = self._epochs * int(trainer.num_training_batches)
-        self._task = self._progress.add_task(self._name, total=total, completed=trainer.global_step, told="")
+        self._task = self._progress.add_task(
+            self._name, total=self.total(trainer), completed=self.done(trainer), told=""
+        )
+
+    def total(self, trainer: Trainer) -> int:
+        """What the bar counts to: the steps of all epochs."""
+        return self._epochs * int(trainer.num_training_batches)
+
+    def done(self, trainer: Trainer) -> int:
+        """How far it has come."""
+        return trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         if self._progress is not None:
-            self._progress.update(self._task, completed=trainer.global_step, told=_told(trainer))
+            self._progress.update(self._task, completed=self.done(trainer), told=_told(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._progress is None and trainer.is_global_zero:
             done = trainer.global_step - self._first
-            total = self._epochs * int(trainer.num_training_batches)
             spent = time.monotonic() - self._began
-            left = spent / max(1, done) * (total - trainer.global_step)
+            left = spent / max(1, done) * (self.total(trainer) - trainer.global_step)
             if self._minutes:
                 left = min(left, max(0.0, self._minutes * 60 - spent))
             text = f"{self._name}: epoch {trainer.current_epoch + 1} of {self._epochs}, {_told(trainer)}"

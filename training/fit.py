@@ -116,7 +116,7 @@ def fit(
     )
     limit = TimeLimit(settings.minutes or math.inf)
     callbacks = [Bar(network.name, settings.epochs, settings.minutes), limit, patience, best]
-    trainer = _trainer(run, settings, [*callbacks, KeepLast(run, settings.every_steps)])
+    trainer = trainer_of(run, settings, [*callbacks, KeepLast(run, settings.every_steps)])
     last = run / LAST
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -197,7 +197,9 @@ def _module(network: Network, data: TrainingData, settings: FitSettings) -> Dete
     return DetectorModule(network.build(), network.takes, settings, weights, steps, autoencoder, data.plain_batches)
 
 
-def _trainer(run: Path, settings: FitSettings, callbacks: list[Any]) -> Trainer:
+def trainer_of(run: Path, settings: FitSettings, callbacks: list[Any]) -> Trainer:
+    """Lightning's trainer: one process, ``settings.devices`` of them, or those that ``torchrun`` started."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its tips and notes on each checkpoint
     world, local = int(os.environ.get("WORLD_SIZE", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     devices, nodes = (local, max(1, world // local)) if world else (settings.devices, 1)
     seed_everything(settings.seed, verbose=False)
@@ -228,7 +230,6 @@ def _settled(network: Network, data: TrainingData, settings: FitSettings, run: P
     Raises:
         ValueError: the run in the folder is another one.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its tips and notes on each checkpoint
     keep_memory()
     cv2.setNumThreads(0)  # its thread pool does not survive the fork of a loader
     if settings.threads:

@@ -171,7 +171,7 @@ class DetectorModule(LightningModule):
         step = self.global_step
         rate = self.rate(step)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         while True:
             seed = (self.settings.seed * 1_000_003 + step * 8_191 + self.global_rank) % 2**31
             torch.manual_seed(seed)  # dropout and the noise of autoencoders, also after a resume
@@ -190,12 +190,16 @@ class DetectorModule(LightningModule):
         self.log("loss", loss, prog_bar=True, batch_size=len(batch["label"]))
         self.log("rate", rate, batch_size=len(batch["label"]))
 
+    def cut(self, items: int, parts: int) -> Iterable[Tensor]:
+        """Positions of the items of each part of a batch, int64; a part has at least two."""
+        return torch.arange(items, device=self.device).tensor_split(parts)
+
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of a batch, part by part; returns its mean loss."""
         items = len(batch["label"])
         parts = min(self.parts, max(1, items // 2))  # a batch norm needs two items
         total = torch.zeros((), device=self.device)
-        for places in torch.arange(items, device=self.device).tensor_split(parts):
+        for places in self.cut(items, parts):
             part = {name: value[places] for name, value in batch.items()}
             loss = self.loss(part) * (len(places) / items)
             self.manual_backward(loss)

@@ -1,70 +1,41 @@
-"""Train a network on face crops: pairs of crops, AdamW, a cosine over the run, averaged weights.
+"""Train a network on face crops: pairs of crops, AdamW, a cosine over the run, averaged weights (on Lightning).
 
-The loop is small on purpose and can be resumed: everything it needs lies in ``<run>/last.pt``. A run's length is given
-in minutes, because the machine is shared; progress is the share of these minutes that was spent training.
+A killed run goes on from ``last.ckpt`` in its folder; ``last.pt`` is what calibration, export and the other tools read,
+and TensorBoard's events lie beside it. A run's length is given in minutes, because the machine is shared; progress is
+the share of these minutes that was spent. Where memory runs out, the run goes on with parts of a batch.
+
+Several GPUs: ``torchrun --nproc-per-node N -m training.train RUN``, each process with ``--pairs`` of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import json
 import logging
-import math
 import sys
 import time
-from dataclasses import asdict
+import warnings
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader, SequentialSampler, Subset
+from torch import nn
+from torch.utils.data import DataLoader
 
 from training.batches import pair_batches
-from training.checkpoints import save_state
-from training.data.pairs import KINDS
+from training.callbacks import LAST, KeepLast, TimeLimit
+from training.data.cache import PhotoCache
+from training.data.pairs import KINDS, PairBatches
 from training.data.photo_split import barred_photos, held_out_photos
 from training.data.photos import load_photos
 from training.data.sources import PAIRS
-from training.data.swaps import swap_rectangles
+from training.fit import trainer_of
 from training.memory import keep_memory
-from training.models.efficientnet_lite import parameter_groups
-from training.models.output import normalised
 from training.models.registry import network
 from training.monitor import Monitor
+from training.pair_module import Looks, PairModule, Steps, TimeBar, fit_settings
 from training.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-
-
-def loss_of(logits: Tensor, pairs: int, settings: Settings, fake: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Cross-entropy over the crops (reals first, then fakes), and the ranking loss over the pairs.
-
-    Args:
-        fake: [2 * pairs], share of each crop that is fake, where pairs exchanged a part (``training.data.swaps``).
-    """
-    if fake is None:
-        fake = torch.cat([logits.new_zeros(pairs), logits.new_ones(pairs)])
-    targets = fake * (1 - 2 * settings.smoothing) + settings.smoothing
-    entropy = functional.binary_cross_entropy_with_logits(logits, targets)
-    # A pair that exchanged half of itself has no order.
-    order = fake[pairs:] - fake[:pairs]
-    ranking = functional.softplus(-order.sign() * (logits[pairs:] - logits[:pairs])).mul(order.abs()).mean()
-    return entropy, ranking
-
-
-def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights (and running statistics) towards the model's."""
-    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
-    floating = [pair for pair in pairs if pair[0].dtype.is_floating_point]
-    with torch.no_grad():
-        torch._foreach_lerp_([kept for kept, _ in floating], [new for _, new in floating], 1 - decay)
-        for kept, new in pairs:
-            if not kept.dtype.is_floating_point:
-                kept.copy_(new)
 
 
 def train_run(
@@ -73,120 +44,95 @@ def train_run(
     """Train or resume a run and return its checkpoint.
 
     Args:
-        run: folder of the run; an existing ``last.pt`` in it is resumed with the settings given now.
+        run: folder of the run; an existing ``last.ckpt`` in it is resumed with the settings given now.
         settings: see ``Settings``; the defaults where left out.
         cache: folder with ``photos`` and ``recon`` (``training.prepare`` writes both).
         evaluate_every: minutes between two looks at the held-out photos.
 
     Returns:
-        Path of ``last.pt`` with the keys ``model``, ``average``, ``optimiser``, ``step``, ``spent``, ``settings``.
+        Path of ``last.pt``: ``training.pair_module.Looks`` says what it holds.
+
+    Raises:
+        MemoryShortageError: not even one pair fits into memory.
     """
     settings = settings or Settings()
+    run.mkdir(parents=True, exist_ok=True)
+    photos, batches, limit = *_opened(settings, cache), TimeLimit(settings.minutes)
+    module = PairModule(_begun(settings), settings, limit)
+    unseen = held_out_photos(photos, settings.held_out) & ~barred_photos(photos, settings.without)
+    looks = Looks(run / "last.pt", Monitor(photos, unseen, settings), settings, limit, evaluate_every)
+    told = fit_settings(settings)
+    trainer = trainer_of(run, told, [limit, TimeBar(settings.network, limit), KeepLast(run, told.every_steps), looks])
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=Steps(trainer),
+        num_workers=settings.loaders,
+        prefetch_factor=8 if settings.loaders else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    last = run / LAST
+    with warnings.catch_warnings():
+        for text in (
+            "does not have many workers",
+            "is not resumable",
+            "exists and is not empty",
+            "no `val_dataloader`",
+        ):
+            warnings.filterwarnings("ignore", message=f".*{text}.*")
+        trainer.fit(module, loader, ckpt_path=last if last.exists() else None, weights_only=True)
+    return looks.path
+
+
+def plan_run(settings: Settings, cache: Path = Path(".cache")) -> str:
+    """What a run would train and how long a step takes, timed on the second of two; nothing is written."""
+    _, batches = _opened(settings, cache)
+    model = _begun(settings).train()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = PairModule(model, settings, TimeLimit(settings.minutes)).to(device)
+    seconds = 0.0
+    for number in range(2):
+        began = time.monotonic()
+        crops = batches[number][0].to(device)
+        fakes = torch.repeat_interleave(torch.tensor([0.0, 1.0], device=device), len(crops) // 2)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = module.loss({"x": crops, "label": fakes})
+        torch.autograd.backward(loss)
+        loss.item()  # waits for the device
+        seconds = time.monotonic() - began
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    drawn = "{} fakes and {} reals".format(*batches.counts())
+    return (
+        f"{settings.network} ({size:.2f} M parameters): {settings.pairs} pairs of {settings.size} px a step, "
+        f"drawn from {drawn}; {seconds:.2f} s a step on {device}, some "
+        f"{settings.minutes * 60 / max(seconds, 1e-6):.0f} steps in {settings.minutes:g} minutes"
+    )
+
+
+def _opened(settings: Settings, cache: Path) -> tuple[PhotoCache, PairBatches]:
+    """The photos and the batches of pairs of a run, and torch set up for it."""
     keep_memory()
     cv2.setNumThreads(0)  # its thread pool does not survive the fork of the loader
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    run.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     photos, styles = load_photos(cache, settings.stills)
-    batches = pair_batches(photos, styles, settings, cache)
-    model = network(settings.network).build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return photos, pair_batches(photos, styles, settings, cache)
+
+
+def _begun(settings: Settings) -> nn.Module:
+    """The network with the weights that the run begins with."""
+    model: nn.Module = network(settings.network).build()
     if settings.start:
-        begun = torch.load(settings.start, map_location=device, weights_only=True)
-        model.load_state_dict(begun["average"])
-    average = copy.deepcopy(model)
-    optimiser = _optimiser(model, settings)
-    step, spent = 0, 0.0
-    last = run / "last.pt"
-    if last.exists():
-        state = torch.load(last, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent = state["step"], state["spent"]
-    monitor = Monitor(
-        photos, held_out_photos(photos, settings.held_out) & ~barred_photos(photos, settings.without), settings
-    )
-    loader = DataLoader(
-        Subset(batches, range(step, len(batches))),
-        batch_size=None,
-        sampler=SequentialSampler(range(len(batches) - step)),
-        num_workers=settings.loaders,
-        prefetch_factor=8 if settings.loaders else None,
-        pin_memory=device.type == "cuda",
-    )
-    log = (run / "log.jsonl").open("a", encoding="utf-8")
-    limit = settings.minutes * 60
-    last_look, began, sums = spent, time.monotonic() - spent, np.zeros(3)
-    for crops, _kinds in loader:
-        progress = spent / limit
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        rate = settings.rate * min(1.0, (step + 1) / settings.warm_up) * cosine
-        for entry in optimiser.param_groups:
-            entry["lr"] = rate * entry["factor"]
-        fake = None
-        if settings.swapped:
-            crops, fake = swap_rectangles(crops, settings.swapped, np.random.default_rng([settings.seed, step, 1]))
-            fake = fake.to(device)
-        model.train()
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = model(normalised(crops.to(device, non_blocking=True))).logit
-        entropy, ranking = loss_of(logits[:, 0].float(), settings.pairs, settings, fake)
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(entropy + settings.ranking * ranking)
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
-        step += 1
-        # Early on the average follows the model quickly; later it remembers some hundred steps.
-        update_average(average, model, min(settings.average, (1 + step) / (10 + step)))
-        ordered = (logits[settings.pairs :] > logits[: settings.pairs]).float().mean()
-        sums += torch.stack([entropy.detach(), ranking.detach(), ordered]).tolist()  # one wait for the device
-        spent = time.monotonic() - began
-        finished = spent >= limit
-        if step % 50 == 0:
-            entry = dict(zip(("entropy", "ranking", "ordered"), (sums / 50).round(4).tolist(), strict=True))
-            log.write(json.dumps({"step": step, "minutes": round(spent / 60, 2), "rate": rate, **entry}) + "\n")
-            log.flush()
-            sums[:] = 0
-        if finished or spent - last_look > evaluate_every * 60:
-            last_look = spent
-            looked = {"step": step, "minutes": round(spent / 60, 2), "auc": monitor.measure(average)}
-            log.write(json.dumps(looked) + "\n")
-            log.flush()
-            save_state(
-                last,
-                {
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step,
-                    "spent": spent,
-                    "network": settings.network,
-                    "settings": json.dumps(asdict(settings)),
-                },
-            )
-        if finished:
-            break
-    log.close()
-    return last
-
-
-def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
-    """Groups with and without decay, each with the ``factor`` by which its rate exceeds the run's."""
-    head = [p for name, p in model.named_parameters() if name.startswith(("classifier.", "head.", "dense"))]
-    groups = []
-    for group in parameter_groups(model, settings.decay):
-        for is_head in (False, True):
-            members = [p for p in group["params"] if any(p is h for h in head) == is_head]  # type: ignore[attr-defined]
-            factor = settings.head_factor if is_head else 1.0
-            groups.append({"params": members, "weight_decay": group["weight_decay"], "factor": factor})
-    return torch.optim.AdamW(groups, lr=settings.rate)
+        model.load_state_dict(torch.load(settings.start, map_location="cpu", weights_only=True)["average"])
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """``python -m training.train RUN``: train a crop network, or resume a run that was cut off."""
     parser = argparse.ArgumentParser(prog="train", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run, such as .cache/runs/first; last.pt in it is resumed")
+    parser.add_argument(
+        "run", type=Path, help="folder of the run, such as .cache/runs/first; last.ckpt in it is resumed"
+    )
     parser.add_argument("--cache", type=Path, default=Path(".cache"), help="what training.prepare wrote")
     parser.add_argument("--network", default=Settings.network, help="name in training/models/registry.py")
     parser.add_argument("--minutes", type=float, default=Settings.minutes)
@@ -212,6 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fold", type=int, default=Settings.fold, help="fold of clips that the run must not see")
     parser.add_argument("--threads", type=int, default=Settings.threads)
     parser.add_argument("--loaders", type=int, default=Settings.loaders, help="processes that make crops")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and how fast, and stop")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = Settings(
@@ -234,7 +181,10 @@ def main(arguments: list[str] | None = None) -> int:
         fold=options.fold,
         loaders=options.loaders,
     )
-    _LOG.info("%s", train_run(options.run, settings, options.cache))
+    if options.dry_run:
+        _LOG.info("%s", plan_run(settings, options.cache))
+    else:
+        _LOG.info("%s", train_run(options.run, settings, options.cache))
     return 0
 
 

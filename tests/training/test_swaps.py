@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from training.data.swaps import swap_rectangles
+from training.pair_module import loss_of
 from training.settings import Settings
-from training.train import loss_of
 
 
 def pairs(count: int, side: int = 32) -> torch.Tensor:

@@ -169,6 +169,11 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return self.batches
 
+    def counts(self) -> tuple[int, int]:
+        """How many fakes, and how many reals, the pairs are drawn from."""
+        fakes = {int(item) for group, _ in self.groups for items in group for item in items}
+        return len(fakes), sum(len(items) for items in self.reals)
+
     @staticmethod
     def _pick(sets: list[npt.NDArray[np.int64]], rng: np.random.Generator) -> int:
         """One item; a set's chance grows with the square root of its size, so that small sources are heard."""
