@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.readme_families import family_lines
-from benchmarks.readme_photos import held_out_lines, licence_lines, photo_lines
+from benchmarks.readme_photos import gallery_lines, held_out_lines, licence_lines, photo_lines
 from benchmarks.readme_quality import quality_lines
 from benchmarks.readme_videos import lines_of
 
@@ -49,7 +49,8 @@ def measured_lines() -> list[str]:
             f"Expected calibration error over all {quality['items']} items: {_number(quality['ece']['value'])}.",
             "",
         ]
-    lines += held_out_lines(_read("held_out_images.json")) + photo_lines(_read("report_images.json"))
+    lines += held_out_lines(_read("held_out_images.json")) + gallery_lines(_read("gallery_folds.json"))
+    lines += photo_lines(_read("report_images.json"))
     latency = _read("latency.json")
     if latency:
         lines += [str(latency["summary"]), ""]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.readme_photos import SHOWN, held_out_lines, licence_lines, photo_lines
+from benchmarks.readme_photos import SHOWN, gallery_lines, held_out_lines, licence_lines, photo_lines
 
 
 def share(count: int, total: int) -> dict[str, float]:
@@ -52,3 +52,12 @@ def test_kinds_that_no_run_trains_on_are_named() -> None:
     assert "`gpt_image` 0.800 (0.700 to 0.900, 31 fakes), mean 0.810; all held-out kinds and pseudo-fakes 0.900" in line
     assert "stylegan3" not in line
     assert held_out_lines(None) == []
+
+
+def test_galleries_left_out_are_told_by_the_worst_the_middle_and_the_best() -> None:
+    rows = [{"gallery": name, "auc": auc} for name, auc in (("b", 0.7), ("c", 0.9), ("a", 0.5))]
+    (line, _) = gallery_lines({"alike": {"mean": 0.7, "galleries": rows}, "anyone": {"mean": 0.72}})
+    assert "3 galleries" in line
+    assert "`a` 0.500, `b` 0.700, `c` 0.900" in line
+    assert "0.720" in line
+    assert gallery_lines(None) == []

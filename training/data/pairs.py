@@ -5,6 +5,7 @@ Batch ``k`` depends on the seed and ``k`` alone, so a run can be resumed and rep
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +174,22 @@ class PairBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """How many fakes, and how many reals, the pairs are drawn from."""
         fakes = {int(item) for group, _ in self.groups for items in group for item in items}
         return len(fakes), sum(len(items) for items in self.reals)
+
+    def only(self, fakes: npt.NDArray[np.int64]) -> PairBatches:
+        """Labelled pairs of these fakes alone, beside the reals of their group.
+
+        Raises:
+            ValueError: no group has them.
+        """
+        result = copy.copy(self)
+        result.groups = [
+            ([fakes], reals) for sets, reals in self.groups if any(np.isin(fakes, items).all() for items in sets)
+        ]
+        if not result.groups:
+            raise ValueError("no group of these pairs has the fakes")
+        result.shares = np.ones(len(result.groups)) / len(result.groups)
+        result.mixture = Mixture(0, 0, 0, 0, self.mixture.clean)
+        return result
 
     @staticmethod
     def _pick(sets: list[npt.NDArray[np.int64]], rng: np.random.Generator) -> int:
