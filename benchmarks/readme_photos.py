@@ -60,12 +60,12 @@ def gallery_lines(told: dict[str, Any] | None) -> list[str]:
         return []
     rows = sorted(told["alike"]["galleries"], key=lambda row: row["auc"])
     ends = ", ".join(f"`{row['gallery']}` {row['auc']:.3f}" for row in (rows[0], rows[len(rows) // 2], rows[-1]))
-    means = {name: f"{told[name]['mean']:.3f}" for name in ("alike", "anyone")}
+    alike, anyone = (f"{told[name]['mean']:.3f}" for name in ("alike", "anyone"))
     return [
         "How far the training pairs carry to a gallery that they do not hold: lines on frozen ImageNet features, "
-        f"{len(rows)} galleries and generators of whole faces each left out in turn, have a mean AUC of {means['alike']} "
-        f"(worst, middle and best: {ends}), compared in the same way. Where fakes without originals are trained beside "
-        f"any real and not beside those that look most like them, {means['anyone']} "
+        f"{len(rows)} galleries and generators of whole faces each left out in turn, have a mean AUC of {alike} "
+        f"(worst, middle and best: {ends}), compared in the same way. Where fakes without originals are trained "
+        f"beside any real and not beside those that look most like them, {anyone} "
         "([benchmarks/results/gallery_folds.json](benchmarks/results/gallery_folds.json)).",
         "",
     ]
