@@ -116,15 +116,8 @@ def fit(
     )
     limit = TimeLimit(settings.minutes or math.inf)
     callbacks = [Bar(network.name, settings.epochs, settings.minutes), limit, patience, best]
-    trainer = trainer_of(run, settings, [*callbacks, KeepLast(run, settings.every_steps)])
-    last = run / LAST
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings(
-            "ignore", message=".*dataloader is not resumable.*|.*smaller than the logging interval.*"
-        )
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer = trainer_of(run, settings, callbacks)
+    begin_or_resume(trainer, run, module, datamodule=data)
     kept = torch.load(run / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
     module.cpu()
@@ -184,6 +177,21 @@ def scores(network: nn.Module, items: Items, takes: Takes, batch_size: int = 16)
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
+def begin_or_resume(trainer: Trainer, run: Path, module: DetectorModule, **data: Any) -> None:
+    """Train from the first step, or from ``last.ckpt`` in the run's folder; ``data`` as of ``Trainer.fit``."""
+    last = run / LAST
+    with warnings.catch_warnings():
+        for text in (
+            "does not have many workers",
+            "dataloader is not resumable",
+            "smaller than the logging interval",
+            "exists and is not empty",
+            "no `val_dataloader`",
+        ):
+            warnings.filterwarnings("ignore", message=f".*{text}.*")
+        trainer.fit(module, **data, ckpt_path=last if last.exists() else None, weights_only=True)
+
+
 def _module(network: Network, data: TrainingData, settings: FitSettings) -> DetectorModule:
     labels = data.train.labels
     autoencoder = network.family == "autoencoder"
@@ -198,7 +206,10 @@ def _module(network: Network, data: TrainingData, settings: FitSettings) -> Dete
 
 
 def trainer_of(run: Path, settings: FitSettings, callbacks: list[Any]) -> Trainer:
-    """Lightning's trainer: one process, ``settings.devices`` of them, or those that ``torchrun`` started."""
+    """Lightning's trainer: one process, ``settings.devices`` of them, or those that ``torchrun`` started.
+
+    It keeps ``last.ckpt`` in the run's folder, which :func:`begin_or_resume` goes on with.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its tips and notes on each checkpoint
     world, local = int(os.environ.get("WORLD_SIZE", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     devices, nodes = (local, max(1, world // local)) if world else (settings.devices, 1)
@@ -210,7 +221,7 @@ def trainer_of(run: Path, settings: FitSettings, callbacks: list[Any]) -> Traine
         strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
         precision=settings.precision,  # type: ignore[arg-type]
         max_epochs=settings.epochs,
-        callbacks=callbacks,
+        callbacks=[*callbacks, KeepLast(run, settings.every_steps)],
         logger=TensorBoardLogger(run, name="", version="tensorboard"),
         log_every_n_steps=10,
         num_sanity_val_steps=0,

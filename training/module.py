@@ -140,12 +140,16 @@ class DetectorModule(LightningModule):
         """The network that is validated and kept: the averaged one where there is one."""
         return self.network if self.average is None else self.average.module
 
+    def progress(self, step: int) -> float:
+        """Share of the run that is done at a step."""
+        return step / self.steps
+
     def rate(self, step: int) -> float:
-        """Learning rate of a step, from its number alone."""
+        """Learning rate of a step: it rises over the first ones, and falls with the progress of the run."""
         rising = min(1.0, (step + 1) / max(1, self.settings.warm_up))
         falling = 1.0
         if self.settings.schedule == "cosine":
-            falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+            falling = 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress(step))))
         return self.settings.learning_rate * rising * falling
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

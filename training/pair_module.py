@@ -83,15 +83,13 @@ class PairModule(DetectorModule):
     def __init__(self, network: nn.Module, settings: Settings, limit: TimeLimit) -> None:
         super().__init__(network, "crop", fit_settings(settings))
         self.recipe, self.limit = settings, limit
-        self.ordered = 0.0
+        self.ordered = torch.zeros(())
 
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, by the share of the run's time that is spent."""
+    def progress(self, step: int) -> float:
+        """Share of the run's time that is spent."""
         spent = torch.tensor(self.limit.spent / max(self.limit.limit, 1e-9))
         # Clocks of several processes differ, their rates must not.
-        progress = float(self.trainer.strategy.reduce(spent, reduce_op="mean"))
-        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return self.recipe.rate * min(1.0, (step + 1) / max(1, self.recipe.warm_up)) * falling
+        return float(self.trainer.strategy.reduce(spent, reduce_op="mean"))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; groups with and without decay, each with the ``factor`` by which its rate exceeds the run's."""
@@ -114,19 +112,19 @@ class PairModule(DetectorModule):
         pairs = len(batch["label"]) // 2
         logits = self.network(normalised(batch["x"])).logit[:, 0].float()
         entropy, ranking = loss_of(logits, pairs, self.recipe, batch["label"])
-        self.ordered = float((logits[pairs:] > logits[:pairs]).float().mean())
+        self.ordered = (logits[pairs:] > logits[:pairs]).float().mean()
         return entropy + self.recipe.ranking * ranking
+
+    def labelled(self, crops: Tensor) -> Batch:
+        """The crops of pairs, uint8 [2p, 3, s, s], of which a share exchanges a rectangle, and how fake each is."""
+        rng = np.random.default_rng([self.recipe.seed, self.global_step, 1 + self.global_rank])
+        crops, fake = swap_rectangles(crops, self.recipe.swapped, rng)
+        return {"x": crops, "label": fake.to(crops.device)}
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One step of the optimiser on crops, uint8 [2p, 3, s, s], and the kind of each pair."""
         crops, _kinds = batch
-        pairs = len(crops) // 2
-        if self.recipe.swapped:
-            rng = np.random.default_rng([self.recipe.seed, self.global_step, 1 + self.global_rank])
-            crops, fake = swap_rectangles(crops, self.recipe.swapped, rng)
-        else:
-            fake = torch.cat([torch.zeros(pairs), torch.ones(pairs)])
-        super().training_step({"x": crops, "label": fake.to(crops.device)}, batch_idx)
+        super().training_step(self.labelled(crops), batch_idx)
         self.log("ordered", self.ordered, batch_size=len(crops))
 
 
@@ -148,7 +146,7 @@ class TimeBar(Bar):
     """A bar over the seconds of a run; a log file gets a line at each look instead."""
 
     def __init__(self, name: str, limit: TimeLimit) -> None:
-        super().__init__(f"{name}, seconds", 1, limit.limit / 60)
+        super().__init__(f"{name}, seconds", 1)
         self.clock = limit
 
     def total(self, trainer: Trainer) -> int:

@@ -11,9 +11,11 @@ from dataclasses import replace
 import torch
 
 from training.datasets import Drawn, TrainingData
-from training.module import DetectorModule
+from training.module import Batch, DetectorModule
 from training.settings import FitSettings, Precision
 
+Draw = Callable[[int, torch.device], Batch]
+"""A batch by its number, on a device."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -35,7 +37,7 @@ def faster(
     for precision in ("32-true", "bf16-mixed"):
         trial = replace(settings, precision=precision)
         module = build(trial)
-        times[precision] = min(_step_times(module, data, trial, precision, 4, 2, time.process_time))
+        times[precision] = min(step_times(module, _drawing(data, trial, 4), precision, 2, time.process_time))
     _LOG.info("%s: %s s for four items", name, ", ".join(f"{p} {t:.2f}" for p, t in times.items()))
     return "bf16-mixed" if times["bf16-mixed"] < 0.9 * times["32-true"] else "32-true"
 
@@ -43,26 +45,30 @@ def faster(
 def seconds_per_step(module: DetectorModule, data: TrainingData, settings: FitSettings, precision: str) -> float:
     """Seconds of a step (drawing, forward, backward, update), the better of two after one to warm up."""
     size = max(1, min(settings.batch_size, round(len(data.train.labels) / data.steps_per_epoch)))
-    return min(_step_times(module, data, settings, precision, size, 3, time.monotonic)[1:]) * settings.accumulate
+    draw = _drawing(data, settings, size)
+    return min(step_times(module, draw, precision, 3, time.monotonic)[1:]) * settings.accumulate
 
 
-def _step_times(
-    module: DetectorModule,
-    data: TrainingData,
-    settings: FitSettings,
-    precision: str,
-    size: int,
-    count: int,
-    clock: Callable[[], float],
+def _drawing(data: TrainingData, settings: FitSettings, size: int) -> Draw:
+    dataset = Drawn(data.train, settings.seed, settings.use_augmentation)
+
+    def draw(number: int, device: torch.device) -> Batch:
+        return dataset.batch((place % len(dataset) for place in range(number * size, (number + 1) * size)), device)
+
+    return draw
+
+
+def step_times(
+    module: DetectorModule, draw: Draw, precision: str, count: int, clock: Callable[[], float]
 ) -> list[float]:
+    """What each of some steps takes by a clock: drawing the batch, forward, backward, update."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device).train()
     optimiser = module.configure_optimizers()
-    dataset = Drawn(data.train, settings.seed, settings.use_augmentation)
     seconds = []
     for number in range(count):
         began = clock()
-        batch = dataset.batch((place % len(dataset) for place in range(number * size, (number + 1) * size)), device)
+        batch = draw(number, device)
         optimiser.zero_grad()
         half = torch.float16 if precision == "16-mixed" else torch.bfloat16
         with torch.autocast(device.type, half, enabled=precision != "32-true"):

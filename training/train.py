@@ -13,7 +13,6 @@ import argparse
 import logging
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import cv2
@@ -22,18 +21,20 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from training.batches import pair_batches
-from training.callbacks import LAST, KeepLast, TimeLimit
+from training.callbacks import TimeLimit
 from training.data.cache import PhotoCache
 from training.data.pairs import KINDS, PairBatches
 from training.data.photo_split import barred_photos, held_out_photos
 from training.data.photos import load_photos
 from training.data.sources import PAIRS
-from training.fit import trainer_of
+from training.fit import begin_or_resume, trainer_of
 from training.memory import keep_memory
 from training.models.registry import network
+from training.module import Batch
 from training.monitor import Monitor
-from training.pair_module import Looks, PairModule, Steps, TimeBar, fit_settings
+from training.pair_module import Looks, PairModule, Steps, TimeBar
 from training.settings import Settings
+from training.timing import step_times
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,8 +62,7 @@ def train_run(
     module = PairModule(_begun(settings), settings, limit)
     unseen = held_out_photos(photos, settings.held_out) & ~barred_photos(photos, settings.without)
     looks = Looks(run / "last.pt", Monitor(photos, unseen, settings), settings, limit, evaluate_every)
-    told = fit_settings(settings)
-    trainer = trainer_of(run, told, [limit, TimeBar(settings.network, limit), KeepLast(run, told.every_steps), looks])
+    trainer = trainer_of(run, module.settings, [limit, TimeBar(settings.network, limit), looks])
     loader = DataLoader(
         batches,
         batch_size=None,
@@ -71,36 +71,20 @@ def train_run(
         prefetch_factor=8 if settings.loaders else None,
         pin_memory=torch.cuda.is_available(),
     )
-    last = run / LAST
-    with warnings.catch_warnings():
-        for text in (
-            "does not have many workers",
-            "is not resumable",
-            "exists and is not empty",
-            "no `val_dataloader`",
-        ):
-            warnings.filterwarnings("ignore", message=f".*{text}.*")
-        trainer.fit(module, loader, ckpt_path=last if last.exists() else None, weights_only=True)
+    begin_or_resume(trainer, run, module, train_dataloaders=loader)
     return looks.path
 
 
 def plan_run(settings: Settings, cache: Path = Path(".cache")) -> str:
-    """What a run would train and how long a step takes, timed on the second of two; nothing is written."""
+    """What a run would train and how long a step takes, timed after one to warm up; nothing is written."""
     _, batches = _opened(settings, cache)
-    model = _begun(settings).train()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = PairModule(model, settings, TimeLimit(settings.minutes)).to(device)
-    seconds = 0.0
-    for number in range(2):
-        began = time.monotonic()
-        crops = batches[number][0].to(device)
-        fakes = torch.repeat_interleave(torch.tensor([0.0, 1.0], device=device), len(crops) // 2)
-        with torch.autocast(device.type, torch.bfloat16):
-            loss = module.loss({"x": crops, "label": fakes})
-        torch.autograd.backward(loss)
-        loss.item()  # waits for the device
-        seconds = time.monotonic() - began
-    size = sum(p.numel() for p in model.parameters()) / 1e6
+    module = PairModule(_begun(settings), settings, TimeLimit(settings.minutes))
+
+    def draw(number: int, device: torch.device) -> Batch:
+        return module.labelled(batches[number][0].to(device))
+
+    seconds = min(step_times(module, draw, module.settings.precision, 3, time.monotonic)[1:])
+    device, size = module.device, sum(p.numel() for p in module.network.parameters()) / 1e6
     drawn = "{} fakes and {} reals".format(*batches.counts())
     return (
         f"{settings.network} ({size:.2f} M parameters): {settings.pairs} pairs of {settings.size} px a step, "

@@ -11,6 +11,7 @@ reals that look most like them (``alike``) and not beside any real of their mann
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import sys
@@ -23,7 +24,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from training.crops import crops_of
 from training.data.cache import PhotoCache
@@ -31,12 +31,14 @@ from training.data.pairs import Mixture, PairBatches, Reconstructions
 from training.data.photo_split import held_out_photos
 from training.data.photos import load_photos
 from training.data.sources import PAIRS, WATCHED
+from training.held_out_table import mean_wins
 from training.models.efficientnet_lite import EfficientNetLite0, pretrained
 from training.models.output import normalised
 from training.scores import peers_of, wins_of
 
 GROUPS = ("politicians", "stylegan", "restored", "chat_galleries", "diffusion_galleries", "costume_galleries")
 """Of :data:`PAIRS`: faces that are synthetic as a whole."""
+GALLERIES = tuple(name for group in PAIRS if group.name in GROUPS for name in group.fakes)
 BLOCKS = (5, 8, 11, 15)
 SIZE, MARGIN = 160, 1.3
 DRAWN, RECONSTRUCTED = 4500, 1500
@@ -44,7 +46,6 @@ DRAWN, RECONSTRUCTED = 4500, 1500
 CLEAN = 0.25
 RIDGE = 1.0
 """Of standardised features, per item."""
-ROUNDS = 500
 _LOG = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -54,20 +55,12 @@ Pixels = npt.NDArray[np.uint8]
 @torch.inference_mode()
 def pooled(model: EfficientNetLite0, crops: Pixels, batch: int = 64) -> npt.NDArray[np.float32]:
     """Means and deviations of the maps after :data:`BLOCKS`, float32 [n, d]; crops uint8 [n, s, s, 3]."""
-    told: list[Tensor] = []
-
-    def keep(_module: nn.Module, _given: Any, maps: Tensor) -> None:
-        told.append(torch.cat([maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))], dim=1))
-
-    hooks = [model._blocks[place].register_forward_hook(keep) for place in BLOCKS]
     rows = []
     for start in range(0, len(crops), batch):
         planar = torch.from_numpy(crops[start : start + batch]).permute(0, 3, 1, 2)
-        model.features(normalised(planar).contiguous(memory_format=torch.channels_last))
+        _, taken = model.maps_after(normalised(planar).contiguous(memory_format=torch.channels_last), BLOCKS)
+        told = [value for maps in taken for value in (maps.mean(dim=(2, 3)), maps.std(dim=(2, 3)))]
         rows.append(torch.cat(told, dim=1).numpy())
-        told.clear()
-    for hook in hooks:
-        hook.remove()
     return np.concatenate(rows)
 
 
@@ -102,33 +95,49 @@ def drawn_pairs(batches: PairBatches, galleries: Mapping[str, Ints], seed: int) 
             pairs.append(own.pair(rng)[:2])
             sources.append(name)
     if batches.rebuilt:
-        rebuilt = batches.only(next(iter(galleries.values())))
+        rebuilt = copy.copy(batches)
         rebuilt.mixture = Mixture(1.0, 0, 0, 0, CLEAN)
         pairs += [rebuilt.pair(rng)[:2] for _ in range(RECONSTRUCTED)]
         sources += [""] * RECONSTRUCTED
     return np.stack([pair[0] for pair in pairs] + [pair[1] for pair in pairs]), np.array(sources)
 
 
-def gallery_rows(
-    photos: PhotoCache, styles: npt.NDArray[np.float16], lines: Mapping[str, Floats], model: EfficientNetLite0
-) -> list[dict[str, Any]]:
-    """``gallery``, ``fakes``, ``auc``, ``low`` and ``high`` (95 % over the fakes) of each that its line never saw."""
+def judged_photos(photos: PhotoCache) -> dict[str, Ints]:
+    """Positions of the fakes of each gallery, and of the held-out reals (``""``)."""
     labels = np.array([row.label for row in photos.rows])
     sources = np.array([row.source for row in photos.rows])
-    reals = np.flatnonzero(held_out_photos(photos) & (labels == 0))
-    of_reals = pooled(model, crops_of(photos, reals, SIZE, MARGIN))
+    fakes = {name: np.flatnonzero((labels == 1) & (sources == name)) for name in GALLERIES}
+    found = {name: items for name, items in fakes.items() if len(items)}
+    return {"": np.flatnonzero(held_out_photos(photos) & (labels == 0))} | found
+
+
+def judged_features(photos: PhotoCache, model: EfficientNetLite0) -> dict[str, npt.NDArray[np.float32]]:
+    """Features of :func:`judged_photos`, as serving would cut them."""
+    return {name: pooled(model, crops_of(photos, items, SIZE, MARGIN)) for name, items in judged_photos(photos).items()}
+
+
+def gallery_rows(
+    photos: PhotoCache,
+    styles: npt.NDArray[np.float16],
+    lines: Mapping[str, Floats],
+    features: Mapping[str, npt.NDArray[np.float32]],
+) -> list[dict[str, Any]]:
+    """``gallery``, ``fakes``, ``auc``, ``low`` and ``high`` (95 % over the fakes) of each that its line never saw.
+
+    Args:
+        features: as of :func:`judged_features`.
+    """
+    galleries = judged_photos(photos)
+    reals = galleries.pop("")
+    of_reals = [photos.rows[place].source for place in reals.tolist()]
     rng, rows = np.random.default_rng(3), []
-    for name in (name for group in PAIRS if group.name in GROUPS for name in group.fakes):
-        fakes = np.flatnonzero((labels == 1) & (sources == name))
-        if not len(fakes):
-            continue
+    for name, fakes in galleries.items():
         line = lines.get(name, lines[""])  # watched kinds train no line
-        scores = np.concatenate([of_reals @ line, pooled(model, crops_of(photos, fakes, SIZE, MARGIN)) @ line])
-        peers = peers_of(styles, fakes, [name] * len(fakes), reals, sources[reals].tolist())
+        scores = np.concatenate([features[""] @ line, features[name] @ line])
+        peers = peers_of(styles, fakes, [name] * len(fakes), reals, of_reals)
         known = np.concatenate([np.zeros((len(reals), peers.shape[1]), np.int64), peers])
-        wins = wins_of(scores, known)[len(reals) :]
-        low, high = np.percentile(wins[rng.integers(0, len(wins), (ROUNDS, len(wins)))].mean(axis=1), [2.5, 97.5])
-        told = {"auc": round(float(wins.mean()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+        told = mean_wins(wins_of(scores, known)[len(reals) :], rng)
+        told = {"auc": told["value"], "low": told["low"], "high": told["high"]}
         rows.append({"gallery": name, "fakes": len(fakes), "watched": name in WATCHED, **told})
     return rows
 
@@ -142,29 +151,27 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cv2.setNumThreads(1)
     photos, styles = load_photos(options.cache, False)
-    labels, sources = np.array([row.label for row in photos.rows]), np.array([row.source for row in photos.rows])
     chosen, model = ~held_out_photos(photos), pretrained().eval()
+    judged = judged_photos(photos)
+    reals, features = judged.pop(""), judged_features(photos, model)
+    galleries = {name: trained for name, items in judged.items() if len(trained := items[chosen[items]])}
     groups = [group for group in PAIRS if group.name in GROUPS]
-    galleries = {
-        name: items
-        for name in (name for group in groups for name in group.fakes)
-        if len(items := np.flatnonzero(chosen & (labels == 1) & (sources == name)))
-    }
-    rebuilt = Reconstructions(options.cache / "recon")
+    rebuilt, mixture = Reconstructions(options.cache / "recon"), Mixture(0, 0, 0, 0, CLEAN)
+    alike = PairBatches(photos, chosen, rebuilt, SIZE, MARGIN, 1, 1, 0, mixture, groups, styles)
+    anyone = copy.copy(alike)
+    anyone.partners = {}
     tables = {}
-    for partners, known in (("alike", styles), ("anyone", None)):
-        mixture = Mixture(0, 0, 0, 0, CLEAN)
-        batches = PairBatches(photos, chosen, rebuilt, SIZE, MARGIN, 1, 1, 0, mixture, groups, known)
-        _LOG.info("pairs with partners: %s", partners)
+    for name, batches in (("alike", alike), ("anyone", anyone)):
+        _LOG.info("pairs with partners: %s", name)
         crops, of_pairs = drawn_pairs(batches, galleries, seed=11)
-        rows = gallery_rows(photos, styles, left_out_lines(pooled(model, crops), of_pairs, RIDGE), model)
-        tables[partners] = {"mean": round(float(np.mean([row["auc"] for row in rows])), 4), "galleries": rows}
-        _LOG.info("mean AUC %.4f", tables[partners]["mean"])
+        rows = gallery_rows(photos, styles, left_out_lines(pooled(model, crops), of_pairs, RIDGE), features)
+        tables[name] = {"mean": round(float(np.mean([row["auc"] for row in rows])), 4), "galleries": rows}
+        _LOG.info("mean AUC %.4f", tables[name]["mean"])
     content = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "pairs": len(of_pairs),
         "reconstructed": int((of_pairs == "").sum()),
-        "reals": int((held_out_photos(photos) & (labels == 0)).sum()),
+        "reals": len(reals),
         **tables,
     }
     options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

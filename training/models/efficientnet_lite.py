@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -90,10 +90,17 @@ class EfficientNetLite0(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The last map, [n, 1280, c, c] with c = s / 32, rounded up."""
+        return self.maps_after(x, ())[0]
+
+    def maps_after(self, x: Tensor, blocks: Collection[int]) -> tuple[Tensor, list[Tensor]]:
+        """The last map, and those after some of the blocks, in the order of the network."""
         x = functional.relu6(self._bn0(self._conv_stem(x)))
-        for block in self._blocks:
+        taken = []
+        for number, block in enumerate(self._blocks):
             x = block(x)
-        return functional.relu6(self._bn1(self._conv_head(x)))
+            if number in blocks:
+                taken.append(x)
+        return functional.relu6(self._bn1(self._conv_head(x))), taken
 
     def forward(self, x: Tensor) -> Output:
         final = self.features(x)

@@ -103,14 +103,7 @@ class LocalisingEfficientNetLite0(EfficientNetLite0):
         for stage in STAGES:
             place += stage[4]
             ends.append(place)
-        wanted = {ends[tap] for tap in TAPS}
-        x = functional.relu6(self._bn0(self._conv_stem(x)))
-        taken = []
-        for number, block in enumerate(self._blocks):
-            x = block(x)
-            if number in wanted:
-                taken.append(x)
-        return functional.relu6(self._bn1(self._conv_head(x))), taken
+        return self.maps_after(x, {ends[tap] for tap in TAPS})
 
     def forward(self, x: Tensor) -> Output:
         final, taken = self.maps(x)

@@ -12,7 +12,7 @@ from training.data.cache import PhotoCache
 from training.data.manifest import Row
 from training.data.pairs import KINDS, Mixture, PairBatches, Reconstructions
 from training.data.sources import SourcePair
-from training.evaluation.galleries import BLOCKS, drawn_pairs, gallery_rows, left_out_lines, pooled
+from training.evaluation.galleries import BLOCKS, drawn_pairs, gallery_rows, judged_features, left_out_lines, pooled
 from training.models.efficientnet_lite import EfficientNetLite0
 from training.models.output import normalised
 
@@ -103,7 +103,7 @@ def test_a_gallery_that_stands_above_the_reals_has_an_auc_of_one_and_below_them_
         pooled(model, np.ascontiguousarray(cache.pixels[part, :160, :160])) for part in (slice(60), slice(60, 66))
     )
     line = (fakes.mean(axis=0) - reals.mean(axis=0)).astype(np.float64)
-    rows = gallery_rows(cache, styles, {"": -line, "stylegan3": line}, model)
+    rows = gallery_rows(cache, styles, {"": -line, "stylegan3": line}, judged_features(cache, model))
     assert [(row["gallery"], row["fakes"], row["watched"]) for row in rows] == [
         ("stylegan2ada", 6, True),
         ("stylegan3", 6, False),
